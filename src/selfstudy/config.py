@@ -1,0 +1,188 @@
+"""Settings: frozen models with helpful errors, YAML in, overrides merged into the raw tree before validation."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, PlainSerializer, SerializationInfo, ValidationError
+
+from selfstudy.errors import ConfigError, did_you_mean
+
+
+class Settings(BaseModel):
+    """Base of every settings class: frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what enters a fingerprint: every setting, without the places where things happen to lie."""
+        return self.model_dump(mode="json", context={"identity": True})
+
+    @classmethod
+    def parse(cls, tree: Mapping[str, Any], where: str) -> Self:
+        """Validate ``tree``; errors name ``where`` it came from, the setting, what was received and what to do.
+
+        Raises:
+            ConfigError: One line for every setting that is wrong.
+        """
+        try:
+            return cls.model_validate(dict(tree))
+        except ValidationError as error:
+            raise ConfigError("\n".join(_explain(cls, error, where))) from None
+
+
+def _place(value: str | None, info: SerializationInfo) -> str | None:
+    return None if info.context and info.context.get("identity") else value
+
+
+# A path on this machine. Contents enter fingerprints by digest, so the place itself must not.
+Place = Annotated[str, PlainSerializer(_place)]
+
+
+def _explain(model: type[BaseModel], error: ValidationError, where: str) -> Iterable[str]:
+    for item in error.errors():
+        location = [str(part) for part in item["loc"]]
+        path = ".".join(location)
+        if item["type"] == "extra_forbidden":
+            parent = _settings_at(model, location[:-1])
+            known = parent.model_fields if parent else ()
+            yield f"{where}: {path} is not a setting{did_you_mean(location[-1], known)}"
+        elif item["type"] == "missing":
+            yield f"{where}: {path} is required"
+        else:
+            message = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+            yield f"{where}: {path or 'settings'}: {message} (received {item['input']!r:.200})"
+
+
+def _settings_at(model: type[BaseModel], location: Iterable[str]) -> type[BaseModel] | None:
+    """Follow ``location`` through nested settings; None where it leaves them (lists, unions of plug-ins)."""
+    current: type[BaseModel] | None = model
+    for name in location:
+        if current is None or name not in current.model_fields:
+            return None
+        annotation = current.model_fields[name].annotation
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        current = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+    return current
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people expect it: ``3e-7`` is a number (YAML 1.1 wants ``3.0e-7``), ``on``/``off``/``yes`` stay words."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - the base class declares it without ClassVar
+        first: [(tag, regexp) for tag, regexp in rules if not tag.endswith((":bool", ":float"))]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|false|False)$"), list("tTfF"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:(?:\d[\d_]*\.[\d_]*|\.\d[\d_]*)(?:[eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+|\.inf|\.nan)$"),
+    list("-+0123456789."),
+)
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Parse one YAML document; a syntax error names ``where``, line and column."""
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: not valid YAML: {error}") from None
+
+
+def load_tree(name: str, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """Read a config by packaged name or path, follow its ``extends``, apply ``a.b=value`` overrides.
+
+    Returns:
+        The raw tree, environment variables expanded, without ``extends``.
+    """
+    tree = _read(name, ())
+    for override in overrides:
+        key, sign, text = override.partition("=")
+        if not sign or not key:
+            raise ConfigError(f"override '{override}' is not of the form setting=value, such as rounds=2")
+        value = parse_yaml(text, f"override {key}") if text else None
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        tree = merge(tree, value)
+    expanded = _expand(tree)
+    assert isinstance(expanded, dict)
+    return expanded
+
+
+def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge ``change`` into ``base`` mapping by mapping, so that one override never resets its siblings.
+
+    A mapping with a ``name`` that differs from the base's is another plug-in: it replaces, since settings of the old
+    one mean nothing to it.
+    """
+    merged = dict(base)
+    for key, value in change.items():
+        old = merged.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping) and value.get("name", old.get("name")) == old.get("name"):
+            merged[key] = merge(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def packaged_configs() -> list[str]:
+    """Return the names of the configs that come with the package."""
+    folder = resources.files("selfstudy") / "configs"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def _read(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
+    if name in seen:
+        raise ConfigError(f"{name}: extends itself ({' → '.join((*seen, name))})")
+    path = Path(name)
+    if path.suffix in {".yaml", ".yml"} or path.is_file():
+        if not path.is_file():
+            raise ConfigError(f"{name}: no such config file (looked in {Path.cwd()})")
+        text = path.read_text(encoding="utf-8")
+    elif name in packaged_configs():
+        text = (resources.files("selfstudy") / "configs" / f"{name}.yaml").read_text(encoding="utf-8")
+    else:
+        raise ConfigError(f"no config named '{name}'{did_you_mean(name, packaged_configs())}")
+    tree = parse_yaml(text, name) or {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{name}: a config is a mapping of settings, not a {type(tree).__name__}")
+    parent = tree.pop("extends", None)
+    if parent is None:
+        return tree
+    if str(parent).startswith((".", "/")) or str(parent).endswith((".yaml", ".yml")):
+        parent = str((path.parent / str(parent)).resolve())
+    return merge(_read(str(parent), (*seen, name)), tree)
+
+
+def read_dotenv(path: Path) -> dict[str, str]:
+    """Read ``KEY=value`` lines; quotes around a value and an ``export`` before it are dropped."""
+    values: dict[str, str] = {}
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            match = re.match(r"\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*?)\s*$", line)
+            if match:
+                values[match[1]] = match[2].strip("'\"")
+    return values
+
+
+def _expand(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _expand(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand(item) for item in value]
+    return re.sub(r"\$\{(\w+)\}", _variable, value) if isinstance(value, str) else value
+
+
+def _variable(match: re.Match[str]) -> str:
+    found = os.environ.get(match[1]) or read_dotenv(Path(".env")).get(match[1])
+    if found is None:
+        raise ConfigError(f"${{{match[1]}}} is used in the config but is set neither in the environment nor in ./.env")
+    return found

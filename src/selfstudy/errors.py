@@ -1,0 +1,46 @@
+"""The errors that users see: each says what is wrong, where, what was received and what to do.
+
+The command line prints them without a traceback. Anything else that escapes is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SelfstudyError(Exception):
+    """Base of all errors that come with a remedy."""
+
+
+class ConfigError(SelfstudyError):
+    """A setting is unknown, misspelt, out of range or clashes with another."""
+
+
+class DataError(SelfstudyError):
+    """A data file, or a row of one, cannot be used."""
+
+
+class ModelError(SelfstudyError):
+    """A model or tokenizer cannot be loaded, or cannot do what the run asks of it."""
+
+
+class PluginError(SelfstudyError):
+    """A plug-in is unknown, broken, or returned something outside its contract."""
+
+
+class StorageError(SelfstudyError):
+    """An artifact is damaged, incomplete, held by another process, or cannot be written."""
+
+
+class TrainingError(SelfstudyError):
+    """Training cannot go on: a non-finite loss, a group that does not fit, nothing to learn from."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the nearest known word, else the list of what is known."""
+    options = sorted(known)
+    close = difflib.get_close_matches(word, options, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; known: {', '.join(options)}" if options else ""

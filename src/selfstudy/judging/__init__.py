@@ -1,0 +1,1 @@
+"""Deciding what is right: arithmetic, answers, notation and verifiers."""

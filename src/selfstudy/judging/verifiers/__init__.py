@@ -1,0 +1,37 @@
+"""Verifiers: one decides what is right for pairing, pseudo-labelling and evaluation alike."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import partial
+from typing import Annotated, NamedTuple
+
+from pydantic import BeforeValidator
+
+from selfstudy.config import Settings
+from selfstudy.plugins import PluginSpec, load, parse_spec
+from selfstudy.types import Outcome, Problem
+
+FAMILY = "selfstudy.judging.verifiers"
+VerifierSpec = Annotated[PluginSpec, BeforeValidator(partial(parse_spec, FAMILY))]
+
+
+class Judgement(NamedTuple):
+    """``extracted`` is the answer as found and normalised, None when ``outcome`` is ``unparsed``; ``reason`` is for people."""
+
+    outcome: Outcome
+    extracted: str | None
+    reason: str
+
+
+class Verifier(Settings, ABC):
+    """Says whether a completion solves a problem."""
+
+    @abstractmethod
+    def verify(self, problem: Problem, text: str) -> Judgement:
+        """Judge the decoded ``text`` of a completion. To raise is a fault of the verifier and stops the run."""
+
+
+def load_verifier(spec: PluginSpec) -> Verifier:
+    """Make the verifier that ``spec`` names."""
+    return load(FAMILY, spec, Verifier)

@@ -1,0 +1,139 @@
+"""Plug-ins: the file system is the registry.
+
+``numeric``, or ``{name: numeric, tolerance: 1e-3}``, is class ``Numeric`` in the family's folder, file ``numeric.py``.
+``./my_check.py``, or ``{name: ./my_check.py, strict: true}``, is a user's own file with exactly one public class; its
+hash enters the fingerprint. A plug-in is a frozen settings class with one method.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import SerializationInfo, model_serializer
+
+from selfstudy.config import Settings
+from selfstudy.errors import PluginError, did_you_mean
+
+T = TypeVar("T", bound=Settings)
+
+
+class PluginSpec(Settings):
+    """Which plug-in, with which settings; validated by :func:`parse_spec`, imported only by :func:`load`.
+
+    Attributes:
+        name: A file of the family's folder, or the path of a user's own file.
+        settings: The plug-in's settings.
+        sha256: Digest of the user's own file; None for one of the package's.
+    """
+
+    name: str
+    settings: dict[str, Any] = {}
+    sha256: str | None = None
+
+    @cached_property
+    def is_file(self) -> bool:
+        """Whether this is a user's own file."""
+        return self.name.endswith(".py")
+
+    @model_serializer(mode="plain")
+    def _flat(self, info: SerializationInfo) -> dict[str, Any]:
+        identity = info.context and info.context.get("identity")
+        if identity and self.is_file:
+            return {"name": Path(self.name).name, "sha256": self.sha256, **self.settings}
+        return {"name": self.name, **self.settings}
+
+
+def parse_spec(family: str, value: Any) -> PluginSpec:
+    """Turn ``"name"`` or ``{"name": …, setting: …}`` into a spec, settings of the package's own plug-ins validated.
+
+    Args:
+        family: The package that holds the plug-ins, such as ``selfstudy.judging.verifiers``.
+        value: What the config says.
+
+    Raises:
+        ValueError: With the remedy; pydantic adds where it stands.
+    """
+    if isinstance(value, PluginSpec):
+        return value
+    tree = {"name": value} if isinstance(value, str) else dict(value) if isinstance(value, dict) else {}
+    name = tree.pop("name", None)
+    if not isinstance(name, str):
+        raise ValueError(f"name one of: {', '.join(available(family))}; or the path of a .py file")
+    if name.endswith(".py"):
+        path = Path(name)
+        if not path.is_file():
+            raise ValueError(f"no plug-in file {name} (looked in {Path.cwd()})")
+        return PluginSpec(name=name, settings=tree, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    plugin = _packaged(family, name)
+    try:
+        instance = plugin.model_validate(tree)
+    except ValueError as error:
+        problems = getattr(error, "errors", list)()
+        unknown = [str(p["loc"][-1]) for p in problems if p["type"] == "extra_forbidden"]
+        if unknown:
+            hint = did_you_mean(unknown[0], plugin.model_fields)
+            raise ValueError(f"'{unknown[0]}' is not a setting of {name}{hint}") from None
+        raise ValueError("; ".join(f"{name}.{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in problems)) from None
+    # Defaults are written out, so that a changed default is another fingerprint.
+    return PluginSpec(name=name, settings=instance.model_dump(mode="json"))
+
+
+def load(family: str, spec: PluginSpec, base: type[T]) -> T:
+    """Import the plug-in that ``spec`` names and make it with its settings.
+
+    Raises:
+        PluginError: The file changed since the config was read, has no single public class, or the class does not
+            keep the contract of ``base``.
+    """
+    plugin = _from_file(spec) if spec.is_file else _packaged(family, spec.name)
+    if not issubclass(plugin, base):
+        raise PluginError(f"{spec.name}: class {plugin.__name__} must derive from {base.__module__}.{base.__name__}")
+    return plugin.parse(spec.settings, spec.name)
+
+
+def available(family: str) -> list[str]:
+    """List the plug-ins of a family."""
+    package = importlib.import_module(family)
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_"))
+
+
+def _packaged(family: str, name: str) -> type[Settings]:
+    if name not in available(family):
+        raise ValueError(f"unknown name '{name}'{did_you_mean(name, available(family))}")
+    module = importlib.import_module(f"{family}.{name}")
+    plugin = getattr(module, "".join(part.capitalize() for part in name.split("_")))
+    assert issubclass(plugin, Settings)
+    return plugin
+
+
+def _from_file(spec: PluginSpec) -> type[Settings]:
+    path = Path(spec.name)
+    if not path.is_file():
+        raise PluginError(f"plug-in file {spec.name} is gone (looked in {Path.cwd()})")
+    source = path.read_bytes()
+    if hashlib.sha256(source).hexdigest() != spec.sha256:
+        raise PluginError(f"plug-in file {spec.name} changed since this run was planned; start the command again")
+    module_name = f"selfstudy_plugin_{path.stem}_{(spec.sha256 or '')[:12]}"
+    module_spec = importlib.util.spec_from_file_location(module_name, path)
+    assert module_spec is not None
+    assert module_spec.loader is not None
+    module = importlib.util.module_from_spec(module_spec)
+    module_spec.loader.exec_module(module)
+    classes = [
+        value
+        for name, value in vars(module).items()
+        if inspect.isclass(value) and value.__module__ == module_name and not name.startswith("_")
+    ]
+    if len(classes) != 1 or not issubclass(classes[0], Settings):
+        names = ", ".join(c.__name__ for c in classes) or "none"
+        raise PluginError(f"{spec.name}: needs exactly one public class derived from selfstudy's; found {names}")
+    plugin = classes[0]
+    assert issubclass(plugin, Settings)
+    return plugin

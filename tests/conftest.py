@@ -1,0 +1,20 @@
+"""Shared fixtures."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """Return the folder of benchmark files, or skip."""
+    folder = os.environ.get("SELFSTUDY_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("SELFSTUDY_DATA is not set to a folder with the benchmark files")
+    return Path(folder)

@@ -1,0 +1,99 @@
+"""Stand-ins that need no download: tokenizers and 2-layer models made on the spot."""
+
+from __future__ import annotations
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+# Enough text for a tokenizer to learn merges such as ">>" or "=8" where its pre-tokenizer lets it.
+CORPUS = [
+    f"Tom has {a} apples and buys {b} more. He has {a} + {b} = <<{a}+{b}={a + b}>>{a + b} apples.\n#### {a + b}"
+    for a in range(1, 40, 3)
+    for b in range(1, 40, 4)
+]
+BRACKET_CORPUS = [
+    f"Tom has {a} apples and buys {b} more. He has {a} + {b} = [ {a}+{b} = {a + b} ] {a + b} apples. #### {a + b}"
+    for a in range(1, 40, 3)
+    for b in range(1, 40, 4)
+]
+
+
+def byte_tokenizer(vocab_size: int = 400, *, split_digits: bool = True) -> PreTrainedTokenizerFast:
+    """Byte-level BPE: can spell anything."""
+    tokenizer = Tokenizer(models.BPE())
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=split_digits)
+    parts = [pre_tokenizers.Digits(individual_digits=True), byte_level] if split_digits else [byte_level]
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(parts)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=["<pad>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>")
+
+
+def sentencepiece_tokenizer(vocab_size: int = 300) -> PreTrainedTokenizerFast:
+    """Unigram with a metaspace, as T5's: no newline, no ``<``."""
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " ")])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=vocab_size, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>", show_progress=False
+    )
+    tokenizer.train_from_iterator(BRACKET_CORPUS, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    )
+
+
+def tiny_llama(vocab_size: int, *, seed: int = 0, **changes: object) -> LlamaForCausalLM:
+    """2 layers, grouped-query attention, large random weights so that outputs vary."""
+    torch.manual_seed(seed)
+    settings: dict[str, object] = {
+        "vocab_size": vocab_size,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+        "pad_token_id": 0,
+        "eos_token_id": 1,
+        "bos_token_id": None,
+        "initializer_range": 0.3,
+    }
+    return _ready(LlamaForCausalLM(LlamaConfig(**(settings | changes))))
+
+
+def tiny_t5(vocab_size: int, *, seed: int = 0, **changes: object) -> T5ForConditionalGeneration:
+    """2 + 2 layers; the initial scale is raised so that outputs vary."""
+    torch.manual_seed(seed)
+    settings: dict[str, object] = {
+        "vocab_size": vocab_size,
+        "d_model": 32,
+        "d_kv": 8,
+        "d_ff": 64,
+        "num_layers": 2,
+        "num_heads": 4,
+        "pad_token_id": 0,
+        "eos_token_id": 1,
+        "decoder_start_token_id": 0,
+        "initializer_factor": 3.0,
+    }
+    return _ready(T5ForConditionalGeneration(T5Config(**(settings | changes))))
+
+
+def _ready(model):
+    return model.eval().requires_grad_(True)
