@@ -1,0 +1,194 @@
+"""Plans: what a recipe records, what exists of it, and running the rest in order."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from selfstudy.errors import ConfigError, did_you_mean
+from selfstudy.stages.base import Stage
+from selfstudy.storage.artifacts import Artifact, Store, digest_paths
+from selfstudy.types import Context
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """An input that no stage makes: data files, or a folder with a base model; it counts by content.
+
+    Attributes:
+        name: For people.
+        paths: Files or folders; empty when they are still to be downloaded.
+        digest: Of the contents; None when they are still to be downloaded.
+    """
+
+    name: str
+    paths: tuple[Path, ...]
+    digest: str | None
+
+    @property
+    def fingerprint(self) -> str | None:
+        """The first 16 hex digits of the digest."""
+        return self.digest[:16] if self.digest else None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage with its inputs; its fingerprint is a hash of kind, version, settings and the inputs' fingerprints.
+
+    ``about`` is for reports (which model and split an evaluation is of) and counts for nothing else.
+    """
+
+    name: str
+    stage: Stage
+    inputs: dict[str, tuple[Step | Leaf, ...]]
+    fingerprint: str | None
+    about: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def artifact_name(self) -> str:
+        """The name of the folder below ``artifacts``."""
+        return f"{self.stage.kind}-{self.fingerprint or '(known after download)'}"
+
+    def made_from(self) -> dict[str, Any]:
+        """Return what the fingerprint is a hash of."""
+        return {
+            "kind": self.stage.kind,
+            "version": self.stage.version,
+            "settings": self.stage.identity(),
+            "inputs": {name: [node.fingerprint for node in nodes] for name, nodes in self.inputs.items()},
+        }
+
+
+@dataclass
+class Plan:
+    """The steps of a run in order. Recipes only record; nothing is computed."""
+
+    steps: list[Step] = field(default_factory=list)
+
+    def add(
+        self,
+        name: str,
+        stage: Stage,
+        inputs: Mapping[str, Step | Leaf | Sequence[Step | Leaf]],
+        about: Mapping[str, str] | None = None,
+    ) -> Step:
+        """Record a step; an input is one node or several."""
+        assert all(step.name != name for step in self.steps), name
+        nodes = {key: (value,) if isinstance(value, Step | Leaf) else tuple(value) for key, value in inputs.items()}
+        step = Step(name, stage, nodes, None, about or {})
+        if all(node.fingerprint for group in nodes.values() for node in group):
+            text = json.dumps(step.made_from(), sort_keys=True, separators=(",", ":"))
+            step = dataclasses.replace(step, fingerprint=hashlib.sha256(text.encode()).hexdigest()[:16])
+        self.steps.append(step)
+        return step
+
+    def step(self, name: str) -> Step:
+        """Return the step of that name.
+
+        Raises:
+            ConfigError: There is none; suggests one.
+        """
+        for step in self.steps:
+            if step.name == name:
+                return step
+        raise ConfigError(f"no step named '{name}'{did_you_mean(name, (s.name for s in self.steps))}")
+
+
+def leaf(name: str, paths: tuple[Path, ...], root: Path) -> Leaf:
+    """Make a leaf from files and folders that exist; digests are cached below the run root."""
+    return Leaf(name, paths, digest_paths(paths, root / "cache" / "digests.json"))
+
+
+def select(plan: Plan, until: str | None = None, only: str | None = None) -> list[Step]:
+    """Return the steps to run: all, those up to one, or a single one."""
+    if until is not None:
+        return plan.steps[: plan.steps.index(plan.step(until)) + 1]
+    return [plan.step(only)] if only is not None else plan.steps
+
+
+def run(
+    steps: Sequence[Step], store: Store, ctx: Context, *, on_done: Callable[[Step, Artifact], None] | None = None
+) -> dict[str, Artifact]:
+    """Carry out ``steps`` in order, skipping what exists; return the artifacts by step name.
+
+    Raises:
+        ConfigError: A step needs another that is neither selected nor there.
+        StorageError: An artifact is damaged, or another process is making it.
+    """
+    for step in steps:
+        step.stage.check()
+    done: dict[str, Artifact] = {}
+    for number, step in enumerate(steps, start=1):
+        found = store.find(step.stage.kind, _known(step))
+        where = {
+            "step": step.name,
+            "kind": step.stage.kind,
+            "number": number,
+            "of": len(steps),
+            "artifact": step.artifact_name,
+        }
+        if found is None:
+            ctx.emit("step_started", {**where, "resumed": store.in_progress(step.stage.kind, _known(step))})
+            found, seconds = _make(step, store, ctx)
+            ctx.emit("step_finished", {**where, "seconds": round(seconds, 2), "metrics": found.metrics()})
+        else:
+            ctx.emit("step_skipped", {**where, "metrics": found.metrics()})
+        done[step.name] = found
+        if on_done is not None:
+            on_done(step, found)
+    return done
+
+
+def inputs_of(step: Step, store: Store) -> dict[str, tuple[Artifact, ...]]:
+    """Find a step's inputs.
+
+    Raises:
+        ConfigError: One does not exist yet; names the step that makes it.
+    """
+    return {name: tuple(_input(step, node, store) for node in nodes) for name, nodes in step.inputs.items()}
+
+
+def _input(step: Step, node: Step | Leaf, store: Store) -> Artifact:
+    if isinstance(node, Leaf):
+        return Artifact("leaf", node.fingerprint or "", node.paths[0] if node.paths else Path())
+    found = store.find(node.stage.kind, _known(node))
+    if found is None:
+        raise ConfigError(
+            f"step '{step.name}' needs '{node.name}', which does not exist yet; run with --until {step.name}"
+        )
+    return found
+
+
+def _make(step: Step, store: Store, ctx: Context) -> tuple[Artifact, float]:
+    inputs = inputs_of(step, store)
+    kind, fingerprint = step.stage.kind, _known(step)
+    with store.building(kind, fingerprint) as out:
+        published = store.find(kind, fingerprint)  # by another process, between our look and our lock
+        if published is not None:
+            return published, 0.0
+        started = time.monotonic()
+        metrics = step.stage.run(inputs, out, ctx)
+        seconds = time.monotonic() - started
+        return store.publish(kind, fingerprint, recipe=step.made_from(), metrics=metrics, seconds=seconds), seconds
+
+
+def _known(step: Step) -> str:
+    if step.fingerprint is None:
+        missing = ", ".join(sorted({node.name for node in _leaves(step) if node.fingerprint is None}))
+        raise ConfigError(f"step '{step.name}' depends on {missing}, which is not on this machine yet")
+    return step.fingerprint
+
+
+def _leaves(step: Step) -> Iterator[Leaf]:
+    for nodes in step.inputs.values():
+        for node in nodes:
+            if isinstance(node, Leaf):
+                yield node
+            else:
+                yield from _leaves(node)

@@ -1,0 +1,1 @@
+"""Files that survive kills: atomic writes, typed records, immutable artifacts, seeds."""
