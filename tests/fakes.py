@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
-    PreTrainedModel,
     PreTrainedTokenizerFast,
     T5Config,
     T5ForConditionalGeneration,
@@ -53,9 +54,42 @@ def sentencepiece_tokenizer(vocab_size: int = 300) -> PreTrainedTokenizerFast:
         vocab_size=vocab_size, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>", show_progress=False
     )
     tokenizer.train_from_iterator(BRACKET_CORPUS, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
+
+
+def llama_tokenizer(vocab_size: int = 600, *, legacy: bool = True) -> PreTrainedTokenizerFast:
+    """SentencePiece BPE as Llama's: bytes for what is not in the vocabulary, a space in front of every text, BOS.
+
+    ``legacy`` puts that space before the text even where it begins with one, as Llama-2's and TinyLlama's files do.
+    """
+    trained = Tokenizer(models.BPE())
+    trained.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split("\n", "removed"),
+            pre_tokenizers.Metaspace(),
+            pre_tokenizers.Digits(individual_digits=True),
+        ]
     )
+    special = ["<unk>", "<s>", "</s>"]
+    byte_tokens = [f"<0x{byte:02X}>" for byte in range(256)]
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size - 259, special_tokens=["<unk>"], show_progress=False)
+    trained.train_from_iterator(CORPUS, trainer)
+    state = json.loads(trained.to_str())["model"]
+    learnt = [token for token in sorted(state["vocab"], key=state["vocab"].get) if token != "<unk>"]
+    vocab = {token: index for index, token in enumerate([*special, *byte_tokens, *learnt])}
+    merges = [tuple(merge) for merge in state["merges"]]
+    tokenizer = Tokenizer(models.BPE(vocab, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    if legacy:
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    else:
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", vocab["<s>"])]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
 
 
 def tiny_llama(vocab_size: int, *, seed: int = 0, **changes: object) -> LlamaForCausalLM:

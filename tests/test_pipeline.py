@@ -11,7 +11,7 @@ import pytest
 from selfstudy.config import Place
 from selfstudy.errors import ConfigError
 from selfstudy.pipeline import Leaf, Plan, leaf, run, select
-from selfstudy.stages.base import Inputs, Metrics, Stage
+from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage
 from selfstudy.storage.artifacts import Store
 from selfstudy.types import Context
 
@@ -30,6 +30,9 @@ class Say(Stage):
         before = "".join((a.path / "text").read_text() for nodes in inputs.values() for a in nodes if a.kind == "say")
         (out / "text").write_text(before + self.word)
         return {"length": len(before + self.word)}
+
+    def forecast(self, sizes: Sizes) -> Forecast:
+        return Forecast("one word", len(self.word))
 
 
 @pytest.fixture

@@ -121,8 +121,6 @@ def run(
         ConfigError: A step needs another that is neither selected nor there.
         StorageError: An artifact is damaged, or another process is making it.
     """
-    for step in steps:
-        step.stage.check()
     done: dict[str, Artifact] = {}
     for number, step in enumerate(steps, start=1):
         found = store.find(step.stage.kind, _known(step))

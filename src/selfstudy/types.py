@@ -7,7 +7,7 @@ would train on other tokens than were sampled.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -130,3 +130,14 @@ class Context:
     progress: Callable[[str, int], AbstractContextManager[Progress]]
     checkpoint_every: int = 50
     devices: int = 1
+
+
+class _Still:
+    """A bar that nobody sees."""
+
+    def advance(self, amount: int = 1, **shown: float | str) -> None:
+        """Do nothing."""
+
+
+# For library use and tests: no bar, no events.
+SILENT = Context(emit=lambda event, fields: None, progress=lambda description, total: nullcontext(_Still()))

@@ -1,16 +1,35 @@
-"""What every stage is: frozen settings with a kind, a version and one method."""
+"""What every stage is, frozen settings with a kind, a version and one method; and how stages read their inputs."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from selfstudy.config import Settings
+from selfstudy.models.format import FormatSettings, bind
+from selfstudy.models.load import family, load_config, load_tokenizer
+from selfstudy.selection.candidates import Candidates
 from selfstudy.storage.artifacts import Artifact
+from selfstudy.storage.judged import pool
 from selfstudy.storage.records import read_records
 from selfstudy.types import Context, Problem
+
+
+class Sizes(NamedTuple):
+    """What a forecast is made from: problems by split, and the bytes of one copy of the model's weights."""
+
+    problems: Mapping[str, int]
+    model_bytes: int
+
+
+class Forecast(NamedTuple):
+    """What a stage is about to do, in words, and the bytes it will leave on disk (an upper estimate)."""
+
+    work: str
+    disk: int
+
 
 Inputs = Mapping[str, tuple[Artifact, ...]]
 Metrics = dict[str, Any]
@@ -35,8 +54,9 @@ class Stage(Settings, ABC):
         Sub-folders are scratch (checkpoints) and are gone when the artifact is published.
         """
 
-    def check(self) -> None:
-        """Fail early, before any compute, where settings cannot work."""
+    @abstractmethod
+    def forecast(self, sizes: Sizes) -> Forecast:
+        """Say what :meth:`run` is about to do, from sizes alone."""
 
 
 def one(inputs: Inputs, name: str) -> Artifact:
@@ -48,3 +68,23 @@ def one(inputs: Inputs, name: str) -> Artifact:
 def read_split(problems: Artifact, split: str) -> list[Problem]:
     """Read one split of a problems artifact, in its order."""
     return list(read_records(problems.path / f"{split}.jsonl", Problem))
+
+
+def candidates(inputs: Inputs, settings: FormatSettings) -> Iterator[Candidates]:
+    """Pool the judged samples of every problem in U with its gold solution, if it is in L.
+
+    Args:
+        inputs: ``samples`` and ``verdicts``, one artifact each a round; ``problems``; and the base ``model``, whose
+            tokenizer writes the gold solutions.
+        settings: How text is written.
+    """
+    folder = one(inputs, "model").path
+    format = bind(settings, load_tokenizer(folder), family(load_config(folder)))
+    problems = one(inputs, "problems")
+    solved = {problem.id: problem for problem in read_split(problems, "labelled")}
+    ids = [problem.id for problem in read_split(problems, "unlabelled")]
+    for problem_id, judged in pool(ids, inputs["samples"], inputs["verdicts"]):
+        gold = format.gold(solved[problem_id]) if problem_id in solved else None
+        right = tuple(sample.completion for sample, verdict in judged if verdict.outcome == "right")
+        wrong = tuple(sample.completion for sample, verdict in judged if verdict.outcome != "right")
+        yield Candidates(problem_id, gold, right, wrong)

@@ -61,4 +61,6 @@ def pool(
         yield problem_id, pooled
     for artifact, head in zip(samples, heads, strict=True):
         if head is not None:
-            raise StorageError(f"{artifact.path}: samples of {head[0]}, which is not among the problems, or out of order")
+            raise StorageError(
+                f"{artifact.path}: samples of {head[0]}, which is not among the problems, or out of order"
+            )

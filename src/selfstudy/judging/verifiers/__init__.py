@@ -17,7 +17,13 @@ VerifierSpec = Annotated[PluginSpec, BeforeValidator(partial(parse_spec, FAMILY)
 
 
 class Judgement(NamedTuple):
-    """``extracted`` is the answer as found and normalised, None when ``outcome`` is ``unparsed``; ``reason`` is for people."""
+    """What a verifier says.
+
+    Attributes:
+        outcome: ``unparsed`` where no answer was found, which is not right either.
+        extracted: The answer as found and normalised; None when ``outcome`` is ``unparsed``.
+        reason: For people.
+    """
 
     outcome: Outcome
     extracted: str | None
@@ -35,3 +41,8 @@ class Verifier(Settings, ABC):
 def load_verifier(spec: PluginSpec) -> Verifier:
     """Make the verifier that ``spec`` names."""
     return load(FAMILY, spec, Verifier)
+
+
+def default_verifier() -> PluginSpec:
+    """Return the paper's verifier: numbers, equal within 1e-4."""
+    return parse_spec(FAMILY, "numeric")

@@ -1,0 +1,150 @@
+"""The command line: thin verbs over the library; heavy imports stay inside the commands."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from selfstudy.errors import ConfigError, SelfstudyError
+
+app = typer.Typer(
+    help="Teach a small language model to reason from its own attempts.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ConfigName = Annotated[str, typer.Argument(help="A packaged config, such as quickstart, or the path of a YAML file.")]
+Overrides = Annotated[Optional[list[str]], typer.Argument(help="Settings to change: rounds=3 preference.beta=0.2 …")]  # noqa: UP045 - typer
+Root = Annotated[Path, typer.Option(help="Where artifacts and runs lie.")]
+DEFAULT_ROOT = Path("selfstudy-runs")
+
+
+@app.command()
+def run(
+    config: ConfigName,
+    overrides: Overrides = None,
+    until: Annotated[Optional[str], typer.Option(help="Stop after this step.")] = None,  # noqa: UP045
+    only: Annotated[Optional[str], typer.Option(help="Carry out this step alone.")] = None,  # noqa: UP045
+    name: Annotated[Optional[str], typer.Option(help="Name of the run.")] = None,  # noqa: UP045
+) -> None:
+    """Carry out a run, or continue it: what exists is not made again."""
+    from selfstudy.running import carry_out
+
+    carry_out(config, overrides or [], until=until, only=only, name=name)
+
+
+@app.command()
+def plan(config: ConfigName, overrides: Overrides = None) -> None:
+    """Show the steps of a run, which of them exist, and a forecast of the work, before any compute."""
+    from selfstudy.running import show_plan
+
+    show_plan(config, overrides or [])
+
+
+@app.command()
+def status(
+    run: Annotated[Optional[str], typer.Argument(help="A run's name or folder; all runs if left out.")] = None,  # noqa: UP045
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Show how far a run is, living or dead, and its results so far."""
+    from selfstudy.running import show_status
+
+    show_status(run, root)
+
+
+@app.command()
+def sample(
+    model: Annotated[str, typer.Argument(help="A run, RUN:MODEL, or a model folder.")],
+    problems: Annotated[str, typer.Argument(help="A problem source, such as svamp, or {name: tabular, path: my.csv}.")],
+    out: Annotated[Path, typer.Option(help="JSON lines to write, a sample each with its verdict.")],
+    n: Annotated[int, typer.Option(help="Samples a problem.")] = 1,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.7,
+    calculator: Annotated[bool, typer.Option(help="Whether the calculator writes results.")] = True,
+    seed: int = 0,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Draw solutions of any problems from a trained model."""
+    from selfstudy.asking import sample_to_file
+
+    sample_to_file(model, problems, out, n=n, temperature=temperature, calculator=calculator, seed=seed, root=root)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A run, RUN:MODEL, or a model folder.")],
+    problems: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(help="A problem source; or one of the run's splits: dev, test, a transfer set."),
+    ] = "test",
+    samples: Annotated[int, typer.Option(help="Samples a problem besides the greedy one, for pass@k.")] = 0,
+    temperature: Annotated[float, typer.Option(help="Of those samples.")] = 0.7,
+    calculator: Annotated[bool, typer.Option(help="Whether the calculator writes results.")] = True,
+    seed: int = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Score a trained model: greedy accuracy with its interval, and pass@k where samples are asked for."""
+    from selfstudy.asking import evaluate_model
+
+    evaluate_model(
+        model,
+        problems or "test",
+        samples=samples,
+        temperature=temperature,
+        calculator=calculator,
+        seed=seed,
+        as_json=json,
+        root=root,
+    )
+
+
+@app.command()
+def solve(
+    model: Annotated[str, typer.Argument(help="A run, RUN:MODEL, or a model folder.")],
+    question: Annotated[Optional[str], typer.Argument(help="Asked for if left out.")] = None,  # noqa: UP045
+    calculator: Annotated[bool, typer.Option(help="Whether the calculator writes results.")] = True,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Ask a trained model a question and see the calculator work."""
+    from selfstudy.asking import solve_questions
+
+    solve_questions(model, question, calculator=calculator, temperature=temperature, root=root)
+
+
+@app.command()
+def export(
+    run: Annotated[str, typer.Argument(help="A run's name or folder.")],
+    step: Annotated[str, typer.Argument(help="A step that made pairs or pseudo-labels, such as pairs-1.")],
+    out: Annotated[Path, typer.Option(help="JSON lines to write.")],
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Write pairs or pseudo-labels as JSON lines that TRL and others read (prompt/chosen/rejected, prompt/completion)."""
+    from selfstudy.asking import export_records
+
+    export_records(run, step, out, root)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; errors with a remedy are printed without a traceback, and exit with 2."""
+    from rich.markup import escape
+
+    from selfstudy.console import errors
+
+    try:
+        app(arguments)
+    except SelfstudyError as error:
+        errors.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        errors.print("interrupted; the same command goes on from here")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""What a run shows while it goes: rich bars on a terminal, plain lines elsewhere, and every line as an event."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+
+class Events:
+    """Appends events to a run's ``events.jsonl`` and prints those that people want to see."""
+
+    def __init__(self, folder: Path, *, quiet: bool = False) -> None:
+        self._file: TextIO = (folder / "events.jsonl").open("a", encoding="utf-8")
+        self._quiet = quiet
+
+    def emit(self, event: str, fields: Mapping[str, Any]) -> None:
+        """Write one event; the time is the only thing that two equal runs do not share."""
+        line = {"time": round(time.time(), 3), "event": event, **fields}
+        self._file.write(json.dumps(line, ensure_ascii=True, default=str) + "\n")
+        self._file.flush()
+        text = None if self._quiet else _line(event, fields)
+        if text:
+            console.print(text)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class Bar:
+    """One progress bar; moves at most ten times a second."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress, self._task = progress, task
+
+    def advance(self, amount: int = 1, **shown: float | str) -> None:
+        """Move; ``shown`` values stand beside the bar."""
+        note = "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in shown.items())
+        if note:
+            self._progress.update(self._task, advance=amount, note=note)
+        else:
+            self._progress.advance(self._task, amount)
+
+
+class Rate(TextColumn):
+    """Units per second."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+    def render(self, task: Any) -> Any:
+        """Show the speed of the last stretch."""
+        speed = task.finished_speed or task.speed
+        return f"{speed:,.1f}/s" if speed else ""
+
+
+@contextmanager
+def progress(description: str, total: int) -> Iterator[Bar]:
+    """Show a bar with rate and time left; nothing where the output is not a terminal."""
+    columns = (
+        TextColumn("  {task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        yield Bar(bars, bars.add_task(description, total=total, note=""))
+
+
+def _line(event: str, fields: Mapping[str, Any]) -> str | None:
+    if event == "step_started":
+        again = " (continuing)" if fields["resumed"] else ""
+        return f"[bold]{fields['number']:>3}/{fields['of']}[/] {_escape(fields['step'])}{again}"
+    if event == "step_skipped":
+        return f"[dim]{fields['number']:>3}/{fields['of']} {_escape(fields['step'])}: done before[/]"
+    if event == "step_finished":
+        return f"        {_escape(summary(fields['metrics']))}  [dim]{fields['seconds']:.1f} s[/]"
+    if event == "guard_decided":
+        return f"        guard: {_escape(fields['reason'])}"
+    return None
+
+
+def summary(metrics: Mapping[str, Any]) -> str:
+    """Return the handful of metrics that fit on a line."""
+    parts = []
+    for name, value in metrics.items():
+        if isinstance(value, Mapping) and {"value", "low", "high"} <= value.keys():
+            shown = "{:.1%}" if value["high"] <= 1 and name == "accuracy" else "{:.3g}"
+            low, high = shown.format(value["low"]), shown.format(value["high"])
+            parts.append(f"{name} {shown.format(value['value'])} [{low}, {high}]")
+        elif isinstance(value, float):
+            parts.append(f"{name} {value:.4g}")
+        elif isinstance(value, int | str):
+            parts.append(f"{name} {value}")
+    return " · ".join(parts[:8])
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", "\\[")

@@ -1,0 +1,64 @@
+"""A model ready to answer problems: weights, tokenizer, form and engine put together once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedModel
+
+from selfstudy.generation.engine import Engine, Request, SamplingSettings
+from selfstudy.models.compute import Compute
+from selfstudy.models.format import Format, FormatSettings, bind
+from selfstudy.models.load import family, load_model, load_tokenizer
+from selfstudy.types import Problem, Progress, Sample
+
+
+@dataclass(frozen=True)
+class Solver:
+    """Draws solutions of problems."""
+
+    engine: Engine
+    format: Format
+
+    def requests(self, problems: Sequence[Problem], indices: range) -> list[Request]:
+        """Return what is to be drawn: samples ``indices`` of every problem.
+
+        Raises:
+            ModelError: A prompt is too long for the model; names the problems.
+        """
+        requests = [Request(problem.id, self.format.prompt_ids(problem), indices) for problem in problems]
+        self.engine.check(requests)
+        return requests
+
+    def draw(self, requests: Sequence[Request], bar: Progress | None = None) -> list[Sample]:
+        """Draw samples, in the order of the requests."""
+        return self.engine.generate(requests, bar)
+
+
+def make_solver(
+    model: PreTrainedModel, format: Format, sampling: SamplingSettings, *, seed: int, purpose: str, round: int = 0
+) -> Solver:
+    """Put a model that is in memory to work; draws depend on ``seed``, ``purpose`` and ``round``."""
+    engine = Engine(
+        model, format.tokenizer, sampling, notation=format.notation, seed=seed, purpose=purpose, round=round
+    )
+    return Solver(engine, format)
+
+
+def load_solver(
+    folder: Path,
+    settings: FormatSettings,
+    sampling: SamplingSettings,
+    compute: Compute,
+    *,
+    seed: int,
+    purpose: str,
+    round: int = 0,
+) -> Solver:
+    """Load a model folder and put it to work."""
+    compute.apply()
+    model = load_model(folder, dtype=compute.dtype, device=compute.device)
+    format = bind(settings, load_tokenizer(folder), family(model))
+    return make_solver(model, format, sampling, seed=seed, purpose=purpose, round=round)

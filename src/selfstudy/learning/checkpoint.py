@@ -1,0 +1,81 @@
+"""Checkpoints in an own format: safetensors and JSON, no pickle; a folder is whole or not there.
+
+``step-000400/`` holds the trainable parameters, the optimizer's state by parameter name, and the step. Nothing else is
+needed: order and dropout are functions of (seed, step), and the log is cut to the step on resume.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from selfstudy.errors import StorageError
+from selfstudy.storage.atomic import publish_folder, write_json
+
+MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
+FORMAT = 1
+
+
+def save_checkpoint(workdir: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Write the state after ``step`` optimizer steps, then remove older checkpoints."""
+    parameters = _trainable(model)
+    moments = {
+        f"{key}.{name}": value
+        for name, parameter in parameters.items()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+    path = workdir / f"step-{step:06d}"
+    with publish_folder(path) as folder:
+        save_file({name: parameter.detach().contiguous() for name, parameter in parameters.items()}, folder / MODEL)
+        save_file(moments, folder / OPTIMIZER)
+        write_json(folder / STATE, {"format": FORMAT, "step": step})
+    for older in _checkpoints(workdir)[:-1]:
+        shutil.rmtree(older)
+
+
+def load_checkpoint(workdir: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Restore the newest checkpoint in place and return its step; 0 where there is none.
+
+    Raises:
+        StorageError: It cannot be read, or belongs to another model.
+    """
+    found = _checkpoints(workdir)
+    if not found:
+        return 0
+    path = found[-1]
+    try:
+        state = json.loads((path / STATE).read_text(encoding="utf-8"))
+        weights, moments = load_file(path / MODEL), load_file(path / OPTIMIZER)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise StorageError(f"{path}: this checkpoint cannot be read ({error}); delete it to start again") from error
+    if state.get("format") != FORMAT:
+        raise StorageError(
+            f"{path}: checkpoint format {state.get('format')} instead of {FORMAT}; delete it to start again"
+        )
+    parameters = _trainable(model)
+    if {name: value.shape for name, value in weights.items()} != {name: p.shape for name, p in parameters.items()}:
+        raise StorageError(f"{path}: this checkpoint is of another model; delete it to start again")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(weights[name])
+    for key_and_name, value in moments.items():
+        key, name = key_and_name.split(".", 1)
+        parameter = parameters[name]
+        optimizer.state[parameter][key] = value.to(parameter.device)
+    return int(state["step"])
+
+
+def _trainable(model: nn.Module) -> dict[str, Tensor]:
+    """Return what training changes, tied weights once."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def _checkpoints(workdir: Path) -> list[Path]:
+    """Return complete checkpoints, oldest first; one being written has a name that starts with a dot."""
+    return sorted(workdir.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))

@@ -1,0 +1,99 @@
+"""Optimiser, schedule and what a user may set of them."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import nn
+
+from selfstudy.config import Settings
+from selfstudy.errors import TrainingError
+
+
+class OptimSettings(Settings):
+    """How a model is trained; device and precision stand in :class:`~selfstudy.models.compute.Compute`.
+
+    Attributes:
+        learning_rate: At its peak.
+        warmup_ratio: Share of the steps in which the rate rises linearly.
+        min_lr_ratio: The cosine ends at this share of the peak; 1 keeps the rate constant after warm-up.
+        weight_decay: Of matrices and embeddings; norms and biases (tensors with fewer than two dimensions) have none.
+        max_grad_norm: Gradients are clipped to this norm.
+        betas: AdamW's.
+        eps: AdamW's.
+        batch_size: Examples or pairs in a step.
+        epochs: Passes over the data; the last step is filled up from the next pass. Either this or ``max_steps``.
+        max_steps: Optimizer steps.
+        tokens_per_batch: Positions, padding included, in one forward pass. It only splits a step: the loss is
+            normalised over the whole step.
+        dropout: ``model`` uses what the model's config says, ``off`` none.
+        gradient_checkpointing: Compute activations twice instead of keeping them.
+    """
+
+    learning_rate: Annotated[float, Field(gt=0)]
+    warmup_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
+    min_lr_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
+    eps: Annotated[float, Field(gt=0)] = 1e-8
+    batch_size: Annotated[int, Field(ge=1)]
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    max_steps: Annotated[int, Field(ge=1)] | None = None
+    tokens_per_batch: Annotated[int, Field(ge=1)] = 8192
+    dropout: Literal["model", "off"] = "model"
+    gradient_checkpointing: bool = False
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if (self.epochs is None) == (self.max_steps is None):
+            raise ValueError("set either epochs or max_steps, and the other one to null")
+        return self
+
+    def total_steps(self, n: int) -> int:
+        """Return the optimizer steps of a training on ``n`` items."""
+        if self.max_steps is not None:
+            return self.max_steps
+        assert self.epochs is not None
+        return max(1, math.ceil(self.epochs * n / self.batch_size - 1e-9))  # 0.1 × 30 / 3 is 1 step, not 2
+
+    def rate(self, step: int, total_steps: int) -> float:
+        """Return the learning rate of ``step`` (from 1 to ``total_steps``).
+
+        Warm-up rises linearly and is at the peak in its last step, so no step is lost at rate 0; the cosine reaches the
+        floor in the very last step.
+        """
+        warmup = math.ceil(self.warmup_ratio * total_steps)
+        if step <= warmup:
+            return self.learning_rate * step / warmup
+        progress = (step - warmup) / (total_steps - warmup)
+        cosine = 0.5 * (1 + math.cos(math.pi * progress))
+        return self.learning_rate * (self.min_lr_ratio + (1 - self.min_lr_ratio) * cosine)
+
+
+def make_optimizer(model: nn.Module, settings: OptimSettings) -> torch.optim.AdamW:
+    """Make AdamW over the trainable parameters, weight decay on those with two dimensions or more.
+
+    Raises:
+        TrainingError: There are none, or they are not float32: small steps vanish in narrower weights.
+    """
+    trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    narrow = [name for name, parameter in trainable.items() if parameter.dtype != torch.float32]
+    if narrow or not trainable:
+        what = f"{narrow[0]} is {trainable[narrow[0]].dtype}" if narrow else "no parameter requires a gradient"
+        raise TrainingError(f"{what}; load the model to train in float32 (compute.dtype narrows matrix products only)")
+    decayed = [parameter for parameter in trainable.values() if parameter.ndim >= 2]
+    others = [parameter for parameter in trainable.values() if parameter.ndim < 2]
+    parts: list[dict[str, Any]] = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+    # The fused kernel walks over weights and moments once, on CPU and CUDA.
+    return torch.optim.AdamW(
+        [part for part in parts if part["params"]],
+        lr=settings.learning_rate,
+        betas=settings.betas,
+        eps=settings.eps,
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )

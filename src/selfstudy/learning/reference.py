@@ -1,0 +1,92 @@
+"""Reference log-probabilities: computed once, stored, and checked against the completions they are of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from selfstudy.errors import StorageError, TrainingError
+from selfstudy.learning.groups import Item, micro_batches, select
+from selfstudy.learning.logprobs import autocast, logprobs
+from selfstudy.models.compute import Compute
+from selfstudy.models.load import family
+from selfstudy.storage.atomic import replacing
+from selfstudy.types import Context, Group
+
+
+@torch.no_grad()
+def reference_logps(
+    model: PreTrainedModel, groups: Sequence[Group], tokens_per_batch: int, compute: Compute, ctx: Context
+) -> Tensor:
+    """Compute the log-probability of every completion, without dropout.
+
+    Args:
+        model: The reference; put into evaluation mode.
+        groups: Whose completions.
+        tokens_per_batch: Positions in one forward pass, padding included.
+        compute: Device and precision, the same as the policy's.
+        ctx: Shows progress.
+
+    Returns:
+        (C,) float32 sums over tokens, group by group, on the CPU.
+
+    Raises:
+        TrainingError: One is not finite; names the problem.
+    """
+    items = [Item(index, (c,)) for index, group in enumerate(groups) for c in range(len(group.completions))]
+    parts = micro_batches(groups, items, range(len(items)), tokens_per_batch, family(model) == "seq2seq")
+    model.to(compute.device).eval()
+    sums = torch.full((len(items),), torch.nan)
+    with ctx.progress("reference", len(items)) as bar:
+        for part in parts:
+            chosen, rows = select(groups, [items[index] for index in part])
+            with autocast(compute):
+                logps = logprobs(model, chosen)
+            sums[torch.tensor(part)] = logps.sums().cpu()[rows[:, 0]]
+            bar.advance(len(part))
+    if not sums.isfinite().all():
+        bad = [index for index, finite in enumerate(sums.isfinite().tolist()) if not finite]
+        ids = list(dict.fromkeys(groups[items[index].group].problem_id for index in bad))
+        raise TrainingError(
+            f"the reference model gives {', '.join(ids[:10])} a log-probability that is not finite: it is damaged, or "
+            f"{compute.dtype} is too narrow for it"
+        )
+    return sums
+
+
+def save_reference(path: Path, groups: Sequence[Group], sums: Tensor) -> None:
+    """Write what :func:`reference_logps` returned, with a digest of the completions it belongs to."""
+    with replacing(path) as temporary:
+        save_file({"logps": sums}, temporary, metadata={"groups": _digest(groups)})
+
+
+def load_reference(path: Path, groups: Sequence[Group]) -> Tensor:
+    """Read stored reference log-probabilities of exactly these groups, (C,).
+
+    Raises:
+        StorageError: The file is damaged or belongs to other completions.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            digest, sums = (file.metadata() or {}).get("groups"), file.get_tensor("logps")
+    except (OSError, SafetensorError) as error:
+        raise StorageError(f"{path}: reference log-probabilities cannot be read ({error}); delete the file") from error
+    if digest != _digest(groups):
+        raise StorageError(f"{path}: these reference log-probabilities are of other completions; delete the file")
+    assert isinstance(sums, Tensor)
+    return sums
+
+
+def _digest(groups: Sequence[Group]) -> str:
+    digest = hashlib.sha256()
+    for group in groups:
+        digest.update(json.dumps([group.problem_id, group.prompt_ids, group.completions]).encode())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Models and tokenizers: load, create, save, check, and turn problems into tokens."""

@@ -1,0 +1,233 @@
+"""Rows of data files, streamed with their line numbers; one that cannot be used becomes a :class:`BadRow`."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import IO, Any
+
+from selfstudy.errors import DataError, did_you_mean
+from selfstudy.judging.answers import normalise
+from selfstudy.types import Problem
+
+MAX_LINE = 1 << 20  # bytes; a longer one is a damaged file, and would be held in memory whole
+_NOT_TEXT = re.compile("[\0\ud800-\udfff]")  # NUL, and what surrogateescape makes of bytes that are not UTF-8
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One record; ``line`` counts from 1 (records, where the format has no lines)."""
+
+    file: str
+    line: int
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A record that cannot be used, and why."""
+
+    file: str
+    line: int
+    field: str
+    reason: str
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}"
+        return f"{where}: {self.field}: {self.reason}" if self.field else f"{where}: {self.reason}"
+
+
+class FieldError(Exception):
+    """A field of one row is unusable; :func:`problems_from` turns it into a :class:`BadRow`."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+def problems_from(rows: Iterator[Row | BadRow], make: Callable[[Row], Problem]) -> Iterator[Problem | BadRow]:
+    """Make a problem of each row; a :class:`FieldError` that ``make`` raises becomes a bad row."""
+    for row in rows:
+        if isinstance(row, BadRow):
+            yield row
+            continue
+        try:
+            problem = make(row)
+        except FieldError as error:
+            yield BadRow(row.file, row.line, error.field, error.reason)
+        else:
+            yield problem
+
+
+def text_of(row: Row, field: str) -> str:
+    """Return a field as stripped text: a string, or a number written plainly (``27.0``, never ``2.7E+1``).
+
+    Raises:
+        FieldError: It is missing, empty, of another type, or holds NUL or bytes that are not UTF-8.
+    """
+    if field not in row.values:
+        raise FieldError(field, f"no such field{did_you_mean(field, row.values)}")
+    value = row.values[field]
+    if isinstance(value, str):
+        text = value.strip()
+    elif isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        text = _plain(value)
+    else:
+        raise FieldError(field, f"text or a number is needed, received {'null' if value is None else repr(value):.80}")
+    if not text:
+        raise FieldError(field, "is empty")
+    if found := _NOT_TEXT.search(text):
+        raise FieldError(field, f"holds {'a NUL byte' if found[0] == chr(0) else 'bytes that are not UTF-8'}")
+    return text
+
+
+def number_of(row: Row, field: str) -> str:
+    """Return a field as a normalised number.
+
+    Raises:
+        FieldError: As :func:`text_of`, or it is no number.
+    """
+    text = text_of(row, field)
+    number = normalise(text)
+    if number is None:
+        raise FieldError(field, f"is no number, received {text!r:.80}")
+    return number
+
+
+def read_rows(path: Path, needed: tuple[str, ...] = ()) -> Iterator[Row | BadRow]:
+    """Stream the records of a ``.jsonl``, ``.json`` (one array), ``.csv`` or ``.parquet`` file.
+
+    Args:
+        path: The file; its suffix says the format.
+        needed: Columns that a CSV or Parquet file must have. JSON has no header: each row is checked for itself.
+
+    Raises:
+        DataError: The file is missing, of another format, damaged as a whole, or lacks a needed column.
+    """
+    readers = {".jsonl": _read_jsonl, ".json": _read_json, ".csv": _read_csv, ".parquet": _read_parquet}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(f"{path}: the format is told by the suffix; use one of {', '.join(readers)}")
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    return reader(path, needed)
+
+
+def _plain(value: float | Decimal) -> str:
+    number = value if isinstance(value, Decimal) else Decimal(str(value))
+    return format(number, "f") if number.is_finite() else str(number)
+
+
+def _object(file: str, line: int, value: Any) -> Row | BadRow:
+    if not isinstance(value, dict):
+        return BadRow(file, line, "", f"a record is an object of fields, received {value!r:.60}")
+    return Row(file, line, value)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _parse_json(text: bytes) -> Any:
+    """Parse JSON; decimals keep the digits that the file has.
+
+    Raises:
+        ValueError: Not JSON, not UTF-8, or nested too deeply to be a record.
+    """
+    try:
+        return json.loads(text.decode("utf-8-sig"), parse_float=Decimal, parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _lines(file: IO[bytes]) -> Iterator[bytes | None]:
+    """Yield lines; None for one that is over long, of which only a part is ever in memory."""
+    while line := file.readline(MAX_LINE + 1):
+        if len(line) <= MAX_LINE:
+            yield line
+            continue
+        while line and not line.endswith(b"\n"):
+            line = file.readline(MAX_LINE)
+        yield None
+
+
+def _read_jsonl(path: Path, needed: tuple[str, ...]) -> Iterator[Row | BadRow]:
+    with path.open("rb") as file:
+        for number, line in enumerate(_lines(file), start=1):
+            if line is None:
+                yield BadRow(str(path), number, "", f"longer than {MAX_LINE} bytes")
+            elif b"\0" in line:
+                yield BadRow(str(path), number, "", "holds a NUL byte")
+            elif line.strip():
+                try:
+                    value = _parse_json(line)
+                except ValueError as error:
+                    yield BadRow(str(path), number, "", f"not JSON: {error}")
+                else:
+                    yield _object(str(path), number, value)
+
+
+def _read_json(path: Path, needed: tuple[str, ...]) -> Iterator[Row | BadRow]:
+    try:
+        records = _parse_json(path.read_bytes())
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON: {error}; a file with one record a line ends in .jsonl") from None
+    if not isinstance(records, list):
+        raise DataError(f"{path}: an array of records is needed, received a {type(records).__name__}")
+    for number, value in enumerate(records, start=1):
+        yield _object(str(path), number, value)
+
+
+def _check_columns(path: Path, columns: list[str], needed: tuple[str, ...]) -> None:
+    twice = sorted({name for name in columns if columns.count(name) > 1})
+    if twice:
+        raise DataError(f"{path}: column '{twice[0]}' is there twice")
+    for name in needed:
+        if name not in columns:
+            raise DataError(f"{path}: no column '{name}'{did_you_mean(name, columns)} (columns: {', '.join(columns)})")
+
+
+def _read_csv(path: Path, needed: tuple[str, ...]) -> Iterator[Row | BadRow]:
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        try:
+            columns = next(reader, [])
+        except csv.Error as error:
+            raise DataError(f"{path}:1: not CSV: {error}") from None
+        _check_columns(path, columns, needed)
+        line = reader.line_num + 1  # where the next record starts; a quoted field may span lines
+        while True:
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield BadRow(str(path), line, "", f"not CSV: {error}")
+            else:
+                if cells and len(cells) != len(columns):
+                    yield BadRow(str(path), line, "", f"{len(columns)} columns are needed, received {len(cells)}")
+                elif cells:
+                    yield Row(str(path), line, dict(zip(columns, cells, strict=True)))
+            line = reader.line_num + 1
+
+
+def _read_parquet(path: Path, needed: tuple[str, ...]) -> Iterator[Row | BadRow]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            _check_columns(path, list(file.schema_arrow.names), needed)
+            number = 0
+            for batch in file.iter_batches(batch_size=1024):
+                for values in batch.to_pylist():
+                    number += 1
+                    yield Row(str(path), number, values)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path}: not a Parquet file: {error}") from None

@@ -1,0 +1,86 @@
+"""Sources of problems: each is one split of one data set, read from files or generated."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from selfstudy.config import Settings
+from selfstudy.errors import DataError
+from selfstudy.plugins import PluginSpec, load, parse_spec
+from selfstudy.problems.rows import BadRow
+from selfstudy.types import Problem
+
+__all__ = ["FAMILY", "BadRow", "ProblemSource", "SourceSpec", "load_source", "read_problems"]
+
+FAMILY = "selfstudy.problems.sources"
+SourceSpec = Annotated[PluginSpec, BeforeValidator(partial(parse_spec, FAMILY))]
+_SHOWN = 5
+
+
+class ProblemSource(Settings, ABC):
+    """One split of one data set.
+
+    Attributes:
+        limit: Only the first so many problems, as :func:`read_problems` returns them.
+    """
+
+    limit: int | None = Field(None, ge=1)
+
+    def files(self) -> tuple[Path, ...]:
+        """Return the data files that :meth:`read` opens, downloaded if need be; none when problems are generated."""
+        return ()
+
+    @abstractmethod
+    def read(self) -> Iterator[Problem | BadRow]:
+        """Yield all problems in the order of the data, and the rows that cannot be used; heed no ``limit``."""
+
+
+def load_source(spec: PluginSpec) -> ProblemSource:
+    """Make the source that ``spec`` names."""
+    return load(FAMILY, spec, ProblemSource)
+
+
+def read_problems(
+    source: ProblemSource, *, on_bad_rows: Literal["refuse", "skip"]
+) -> tuple[list[Problem], list[BadRow]]:
+    """Read a source up to its ``limit``.
+
+    Returns:
+        The problems, and the rows that were skipped (none under ``refuse``).
+
+    Raises:
+        DataError: A bad row under ``refuse`` (file, line, field and reason of the first few, and how many there
+            are); an id that is there twice; no problem at all.
+    """
+    problems: dict[str, Problem] = {}
+    bad: list[BadRow] = []
+    for item in source.read():
+        if isinstance(item, BadRow):
+            bad.append(item)
+            continue
+        if item.id in problems:
+            raise DataError(
+                f"{_name(source)}: id '{item.id}' is there twice, for the questions "
+                f"{problems[item.id].question!r:.80} and {item.question!r:.80}; ids must be unique"
+            )
+        problems[item.id] = item
+        if len(problems) == source.limit:
+            break
+    if bad and on_bad_rows == "refuse":
+        more = f"\n… {len(bad)} bad rows in all" if len(bad) > _SHOWN else ""
+        shown = "\n".join(map(str, bad[:_SHOWN]))
+        raise DataError(f"{shown}{more}\nmend them, or set on_bad_rows: skip to leave them out and have them listed")
+    if not problems:
+        why = f"; all {len(bad)} rows are bad, the first: {bad[0]}" if bad else ""
+        raise DataError(f"{_name(source)}: no problems{why}")
+    return list(problems.values()), bad
+
+
+def _name(source: ProblemSource) -> str:
+    return ", ".join(map(str, source.files())) or type(source).__name__

@@ -1,0 +1,240 @@
+"""Generated word problems with worked solutions, so that everything runs offline.
+
+A problem is a chain: an opening states a quantity, changes act on it, and a question, perhaps with a last operation,
+closes it. Sentences come from :mod:`selfstudy.problems.wordings`. Numbers are positive integers, divisions are exact,
+and every step of the solution is one sentence with an annotation ``<<a+b=c>>``.
+
+Candidate ``j`` is a pure function of the settings and ``(seed, j)``. The split it belongs to is a hash of its question
+with names and things blanked out, so two splits share no question, not even under other names, whatever
+their seeds, counts and other settings. A split is its candidates in order, without repeats; a larger ``count``
+extends a smaller one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from random import Random
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from selfstudy.errors import DataError
+from selfstudy.problems import wordings
+from selfstudy.problems.rows import BadRow
+from selfstudy.problems.sources import ProblemSource
+from selfstudy.problems.wordings import Schema
+from selfstudy.types import Problem
+
+LARGEST = 1000  # no result is larger
+_LARGEST_SMALL = 10  # factors and divisors, as in the multiplication table
+_PATIENCE = 20_000  # candidates in a row without a new question: the settings allow no more
+_SPLITS: dict[int, Literal["dev", "test"]] = {0: "dev", 1: "test"}  # of 8 buckets; the others are train
+_PRONOUNS = ("He", "She", "he", "she", "him", "her")
+_BLANKED = re.compile(
+    rf"\b(?:{'|'.join((*wordings.BOYS, *wordings.GIRLS, *_PRONOUNS))}|(?:{'|'.join(wordings.THINGS)})s?)\b"
+)
+
+
+class WordProblems(ProblemSource):
+    """A split of generated problems.
+
+    Attributes:
+        split: Splits share no question.
+        count: How many problems.
+        seed: Of the candidates; splits stay disjoint over seeds.
+        min_steps: Fewest operations in a problem.
+        max_steps: Most operations in a problem.
+        max_number: The largest number that a sentence states (results may be larger, up to 1000).
+        distractors: Probability that a problem holds a sentence with a number that does not matter.
+    """
+
+    split: Literal["train", "dev", "test"] = "train"
+    count: int = Field(1000, ge=1)
+    seed: int = 0
+    min_steps: int = Field(1, ge=1, le=4)
+    max_steps: int = Field(3, ge=1, le=4)
+    max_number: int = Field(20, ge=5, le=100)
+    distractors: float = Field(0.1, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _ordered_steps(self) -> Self:
+        if self.min_steps > self.max_steps:
+            raise ValueError(f"min_steps: {self.min_steps} is larger than max_steps: {self.max_steps}")
+        return self
+
+    def read(self) -> Iterator[Problem | BadRow]:
+        """Generate the problems; ids are ``word_problems/<split>/<number from 0>``.
+
+        Raises:
+            DataError: The settings allow fewer different questions than ``count``.
+        """
+        seen: set[str] = set()
+        candidate = last = 0
+        while len(seen) < self.count:
+            if candidate - last > _PATIENCE:
+                raise DataError(
+                    f"word_problems: these settings allow hardly more than {len(seen)} different questions in split "
+                    f"{self.split}, {self.count} are asked for; raise max_steps or max_number, or lower count"
+                )
+            story = self._candidate(candidate)
+            candidate += 1
+            if story is None:
+                continue
+            question = story.question()
+            if split_of(question) == self.split and question not in seen:
+                last = candidate
+                yield Problem(
+                    id=f"word_problems/{self.split}/{len(seen):05d}",
+                    question=question,
+                    answer=str(story.quantity),
+                    solution=story.solution(),
+                    meta={"steps": len(story.steps), "schemas": story.schemas, "distractor": story.distracted},
+                )
+                seen.add(question)
+
+    def _candidate(self, number: int) -> _Story | None:
+        """Tell one story; None where no last operation fits it, such as sharing a large prime."""
+        key = hashlib.blake2b(f"{self.seed}\0{number}".encode(), digest_size=8).digest()
+        draw = Random(int.from_bytes(key, "big"))
+        story = _Story.begin(draw, self.max_number)
+        steps = draw.randint(self.min_steps, self.max_steps)
+        opened = draw.random() < 0.5
+        closed = steps > opened and draw.random() < 0.5
+        story.open(opened)
+        for _ in range(steps - opened - closed):
+            story.apply(wordings.CHANGES)
+        if draw.random() < self.distractors:
+            story.distract()
+        if closed and not story.apply(wordings.CLOSINGS):
+            return None
+        if not closed:
+            story.say(wordings.QUESTIONS)
+        return story
+
+
+def split_of(question: str) -> Literal["train", "dev", "test"]:
+    """Return the split that a question belongs to: the same for all names and things."""
+    canonical = _BLANKED.sub("_", question).lower()
+    bucket = hashlib.blake2b(canonical.encode(), digest_size=1).digest()[0] % 8
+    return _SPLITS.get(bucket, "train")
+
+
+@dataclass(slots=True)
+class _Story:
+    """A problem in the making: who has how many, and the sentences so far."""
+
+    draw: Random
+    largest: int
+    words: dict[str, str]
+    people: tuple[list[str], list[str]]  # still without a quantity: boys, girls
+    boy: bool
+    quantity: int = 0
+    earlier: int = 0  # quantity of the other person, while there are two and nothing happened since; else 0
+    moves: int = 0  # how often the quantity went over to another person
+    sentences: list[str] = field(default_factory=list)
+    steps: list[str] = field(default_factory=list)
+    schemas: list[str] = field(default_factory=list)
+    distracted: bool = False
+
+    @classmethod
+    def begin(cls, draw: Random, largest: int) -> _Story:
+        thing, other = draw.sample(wordings.THINGS, 2)
+        groups, group = draw.choice(wordings.GROUPS)
+        words = {"thing": thing, "things": f"{thing}s", "others": f"{other}s", "groups": groups, "group": group}
+        # No problem has more than 4 changes, so 5 names of each are more than enough.
+        people = draw.sample(wordings.BOYS, 5), draw.sample(wordings.GIRLS, 5)
+        boy = draw.random() < 0.5
+        story = cls(draw, largest, words, people, boy)
+        story._introduce(story.people[0 if boy else 1].pop())
+        return story
+
+    def _introduce(self, who: str) -> None:
+        """Make ``who`` the one whose quantity is followed, and choose a friend of the other gender."""
+        he, him = ("he", "him") if self.boy else ("she", "her")
+        friend = self.people[1 if self.boy else 0].pop()
+        self.words |= {"who": who, "he": he, "He": he.capitalize(), "him": him, "friend": friend}
+
+    def open(self, with_step: bool) -> None:
+        if with_step:
+            self.apply(wordings.OPENINGS)
+        else:
+            self.quantity = self._stated()
+            self.say(wordings.START, a=str(self.quantity))
+
+    def apply(self, schemas: dict[str, Schema]) -> bool:
+        """Draw a schema that fits the quantity, state it, and write its step; False where none fits."""
+        for name in self.draw.sample(list(schemas), len(schemas)):
+            operands = self._operands(schemas[name])
+            if operands is not None:
+                self._state(name, schemas[name], *operands)
+                return True
+        return False
+
+    def _state(self, name: str, schema: Schema, left: int, right: int) -> None:
+        result = _RESULT[schema.symbol](left, right)
+        self.say(schema.texts, b=str(left if schema.operands == "two" else right), c=str(right), **_spelt(right))
+        expression = f"{left} {schema.symbol} {right} = <<{left}{schema.symbol}{right}={result}>>{result}"
+        self.steps.append(self.draw.choice(schema.steps).format_map({**self.words, "e": expression}))
+        self.schemas.append(name)
+        self.earlier = self.quantity if schema.moves and not self.moves else 0
+        self.quantity = result
+        if schema.moves:
+            self.moves += 1
+            self.words["earlier"] = self.words["who"]
+            self.boy = not self.boy
+            self._introduce(self.words["friend"])
+
+    def say(self, texts: tuple[str, ...], **numbers: str) -> None:
+        self.sentences.append(self.draw.choice(texts).format_map({**self.words, **numbers}))
+
+    def distract(self) -> None:
+        """Put a sentence that does not matter anywhere after the opening."""
+        self.say(wordings.DISTRACTORS, n=str(self._stated()))
+        sentence = self.sentences.pop()
+        self.sentences.insert(self.draw.randint(1, len(self.sentences)), sentence)
+        self.distracted = True
+
+    def question(self) -> str:
+        return " ".join(self.sentences)
+
+    def solution(self) -> str:
+        return "\n".join((*self.steps, f"#### {self.quantity}"))
+
+    def _stated(self) -> int:
+        return self.draw.randint(2, self.largest)
+
+    def _operands(self, schema: Schema) -> tuple[int, int] | None:
+        """Draw the two numbers of a step; None where the schema does not fit the quantity. No result is below 2."""
+        a = self.quantity
+        small = min(_LARGEST_SMALL, self.largest)
+        match schema.operands:
+            case "two" if schema.symbol == "*":
+                return self.draw.randint(2, small), self.draw.randint(2, small)
+            case "two":
+                return self._stated(), self._stated()
+            case "earlier":
+                return (self.earlier, a) if 0 < self.earlier <= LARGEST - a else None
+            case "joined" if self.moves:  # "together" would be of three people
+                return None
+            case "stated" | "joined" if schema.symbol == "+":
+                return (a, self.draw.randint(2, min(self.largest, LARGEST - a))) if a <= LARGEST - 2 else None
+            case "stated":
+                return (a, self.draw.randint(2, min(self.largest, a - 2))) if a >= 4 else None
+            case "times" | "factor":
+                most = min(LARGEST // a, max(wordings.TIMES) if schema.operands == "times" else small)
+                return (a, self.draw.randint(2, most)) if most >= 2 else None
+            case "fraction" | "divisor":
+                most = max(wordings.FRACTIONS) if schema.operands == "fraction" else small
+                divisors = [b for b in range(2, most + 1) if a % b == 0 and a // b >= 2]
+                return (a, self.draw.choice(divisors)) if divisors else None
+        raise AssertionError(schema.operands)
+
+
+_RESULT = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__, "/": int.__floordiv__}
+
+
+def _spelt(number: int) -> dict[str, str]:
+    return {"times": wordings.TIMES.get(number, ""), "fraction": wordings.FRACTIONS.get(number, "")}

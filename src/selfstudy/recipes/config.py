@@ -1,0 +1,70 @@
+"""The root config: everything that a run is made from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from selfstudy.config import Place, Settings
+from selfstudy.generation.engine import SamplingSettings
+from selfstudy.judging.verifiers import VerifierSpec, default_verifier
+from selfstudy.models.compute import Compute
+from selfstudy.models.format import FormatSettings
+from selfstudy.stages.load_problems import ProblemSettings
+from selfstudy.stages.pair import PairSettings
+from selfstudy.stages.preference import PreferenceSettings
+from selfstudy.stages.pseudo_label import LabelSettings
+from selfstudy.stages.sft import SftSettings
+
+Recipe = Literal["dpo_st", "self_training", "rft", "supervised"]
+
+
+class EvaluationSettings(Settings):
+    """How models are scored: greedy always, by samples too where ``samples`` is not 0.
+
+    Attributes:
+        samples: Samples a problem on dev and test, for pass@k, maj@k and distinct right solutions.
+        temperature: Of those samples.
+        ks: The k of pass@k and maj@k; those above ``samples`` are left out.
+    """
+
+    samples: Annotated[int, Field(ge=0)] = 5
+    temperature: Annotated[float, Field(gt=0)] = 0.7
+    ks: tuple[int, ...] = (1, 5)
+
+
+class Config(Settings):
+    """One run.
+
+    Attributes:
+        recipe: The algorithm.
+        seed: Of every random choice.
+        rounds: Rounds of self-training.
+        root: Where artifacts and runs lie.
+        model: A preset's name, a folder, or a Hub id; the base model of every fine-tuning.
+        vocab_size: Of the tokenizer that a preset gets, trained on the training problems.
+        samples_per_step: Sample indices come in steps of so many; raising a number of samples later draws new steps only.
+        checkpoint_every: Optimizer steps between checkpoints; changes no result.
+        devices: Processes a stage may start; changes no result.
+    """
+
+    recipe: Recipe = "dpo_st"
+    seed: Annotated[int, Field(ge=0)] = 0
+    rounds: Annotated[int, Field(ge=1)] = 2
+    root: Place = "selfstudy-runs"
+    model: str
+    vocab_size: Annotated[int, Field(ge=300)] = 512
+    problems: ProblemSettings
+    prompt: FormatSettings = FormatSettings()
+    verifier: VerifierSpec = default_verifier()
+    compute: Compute = Compute()
+    sft: SftSettings
+    sampling: SamplingSettings = SamplingSettings()
+    samples_per_step: Annotated[int, Field(ge=1)] = 5
+    pairs: PairSettings = PairSettings()
+    preference: PreferenceSettings
+    labels: LabelSettings = LabelSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    checkpoint_every: Annotated[int, Field(ge=1)] = 50
+    devices: Annotated[int, Field(ge=1)] = 1

@@ -1,0 +1,158 @@
+"""From a config's name to a plan that can be run: resolve the model, digest the data, lay out the recipe."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from selfstudy.config import load_tree
+from selfstudy.errors import ConfigError, DataError
+from selfstudy.models.checks import check
+from selfstudy.models.format import bind
+from selfstudy.models.load import family, load_config, load_tokenizer
+from selfstudy.models.presets import build, find_preset
+from selfstudy.models.resolve import Resolved, resolve
+from selfstudy.pipeline import Leaf, Plan, leaf
+from selfstudy.problems.sources import load_source
+from selfstudy.recipes.bench import Bench
+from selfstudy.recipes.config import Config
+from selfstudy.storage.artifacts import Store
+from selfstudy.stages.base import Sizes
+from selfstudy.storage.atomic import write_bytes, write_json
+from selfstudy.types import SILENT
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that is ready to go.
+
+    Attributes:
+        name: Of the run's folder.
+        config: Its settings, ``auto`` values resolved.
+        plan: Its steps.
+        store: The artifacts of the run root.
+        model_bytes: Of one copy of the weights; 0 where the model is still to be downloaded.
+        missing: What is not on this machine yet, in words.
+    """
+
+    name: str
+    config: Config
+    plan: Plan
+    store: Store
+    model_bytes: int
+    missing: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """The run's own folder: config, plan, events, results."""
+        return self.store.root / "runs" / self.name
+
+    def sizes(self) -> Sizes:
+        """Read the problems, into a folder that is thrown away, and weigh the model: what a forecast needs."""
+        step = self.plan.step("problems")
+        with tempfile.TemporaryDirectory() as scratch:
+            counts = step.stage.run({}, Path(scratch), SILENT)["problems"] if not self.missing else {}
+        return Sizes(counts, self.model_bytes)
+
+    def write(self) -> None:
+        """Write the resolved config and the plan into the run's folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        tree = self.config.model_dump(mode="json")
+        write_bytes(self.folder / "config.yaml", yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).encode())
+        write_json(self.folder / "plan.json", describe(self.plan))
+
+
+def prepare(
+    name: str, overrides: Sequence[str] = (), *, run_name: str | None = None, download: bool = True
+) -> Prepared:
+    """Read a config, resolve what it names and lay out its recipe.
+
+    Args:
+        name: A packaged config, or the path of a YAML file.
+        overrides: ``a.b=value`` each.
+        run_name: Names the run's folder; otherwise the config's name, with a short hash where there are overrides.
+        download: Whether models and data may be fetched; a plan that is only looked at does without.
+
+    Raises:
+        SelfstudyError: A setting, a data file or the model cannot be used.
+    """
+    config = Config.parse(load_tree(name, overrides), name)
+    root = Path(config.root)
+    missing: list[str] = []
+    files: list[Path] = []
+    for source in config.problems.sources():
+        try:
+            files.extend(load_source(source).files())
+        except DataError as error:
+            if download:
+                raise
+            missing.append(str(error))
+    data = Leaf("data", (), None) if missing else leaf("data", tuple(dict.fromkeys(files)), root)
+    found = resolve(config.model, download=download)
+    bench = Bench(config, data, _base_model(config, found, root))
+    recipe = importlib.import_module(f"selfstudy.recipes.{config.recipe}")
+    plan: Plan = recipe.plan(config, bench)
+    size = _weigh(config, found)
+    return Prepared(run_name or _run_name(name, overrides), config, plan, Store(root), size, tuple(missing))
+
+
+def _base_model(config: Config, found: Resolved, root: Path) -> Leaf | None:
+    """Return the base model's folder by content; check first that it can do what the run asks of it."""
+    if found.kind == "preset":
+        return None
+    if found.path is None:
+        return Leaf(config.model, (), None)
+    architecture, tokenizer = load_config(found.path), load_tokenizer(found.path)
+    check(architecture, tokenizer, chat=config.prompt.chat, max_new_tokens=config.sampling.max_new_tokens)
+    bind(config.prompt, tokenizer, family(architecture))
+    return leaf(config.model, (found.path,), root)
+
+
+def _weigh(config: Config, found: Resolved) -> int:
+    if found.kind == "preset":
+        with torch.device("meta"):
+            return 4 * int(build(find_preset(config.model), config.vocab_size, {}).num_parameters())
+    return sum(file.stat().st_size for file in found.path.glob("*.safetensors")) if found.path else 0
+
+
+def _run_name(name: str, overrides: Iterable[str]) -> str:
+    stem = Path(name).stem
+    changes = sorted(o for o in overrides if not o.startswith("root="))
+    return f"{stem}-{hashlib.sha256(json.dumps(changes).encode()).hexdigest()[:6]}" if changes else stem
+
+
+def describe(plan: Plan) -> list[dict[str, Any]]:
+    """Return the plan as JSON: what reports and ``status`` read, without any plug-in."""
+    return [
+        {
+            "name": step.name,
+            "kind": step.stage.kind,
+            "artifact": step.artifact_name,
+            "fingerprint": step.fingerprint,
+            "inputs": {key: [node.name for node in nodes] for key, nodes in step.inputs.items()},
+            "about": dict(step.about),
+        }
+        for step in plan.steps
+    ]
+
+
+def find_run(name: str, root: Path) -> Path:
+    """Return a run's folder by name or path.
+
+    Raises:
+        ConfigError: There is none; lists those there are.
+    """
+    for folder in (Path(name), root / "runs" / name):
+        if (folder / "plan.json").is_file():
+            return folder
+    known = sorted(path.parent.name for path in (root / "runs").glob("*/plan.json"))
+    raise ConfigError(f"no run '{name}' below {root / 'runs'}; there are: {', '.join(known) or 'none'}")

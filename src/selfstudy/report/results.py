@@ -1,0 +1,116 @@
+"""The results of a run: every model's scores on every split, read from the plan and the artifacts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from selfstudy.storage.artifacts import Artifact, Store
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """One line of a run's ``plan.json`` with its artifact, where that exists."""
+
+    name: str
+    kind: str
+    about: Mapping[str, str]
+    artifact: Artifact | None
+    in_progress: bool
+
+
+@dataclass(frozen=True)
+class Results:
+    """What is known of a run so far.
+
+    Attributes:
+        steps: All steps in order.
+        scores: Metrics of evaluations by (model, split).
+        chosen: The model that is best on dev; None until all are scored there.
+    """
+
+    steps: tuple[PlannedStep, ...]
+    scores: Mapping[tuple[str, str], Mapping[str, Any]]
+    chosen: str | None
+
+    @property
+    def models(self) -> list[str]:
+        """Return the models in the order in which they are made."""
+        return list(dict.fromkeys(step.about["model"] for step in self.steps if "model" in step.about))
+
+    @property
+    def splits(self) -> list[str]:
+        """Return the splits in the order in which they are scored."""
+        return list(dict.fromkeys(step.about["split"] for step in self.steps if "split" in step.about))
+
+    def step(self, name: str) -> PlannedStep | None:
+        """Return a step by name."""
+        return next((step for step in self.steps if step.name == name), None)
+
+
+def read_results(run: Path) -> Results:
+    """Read a run's folder; damaged artifacts raise, missing ones count as still to do."""
+    store = Store(run.parent.parent)
+    steps = tuple(_planned(line, store) for line in json.loads((run / "plan.json").read_text(encoding="utf-8")))
+    scores = {
+        (step.about["model"], step.about["split"]): step.artifact.metrics()
+        for step in steps
+        if step.artifact is not None and "split" in step.about
+    }
+    best = next((step.artifact for step in steps if step.kind == "best"), None)
+    return Results(steps, scores, best.metrics()["chosen"] if best else None)
+
+
+def _planned(line: Mapping[str, Any], store: Store) -> PlannedStep:
+    kind, fingerprint = line["kind"], line["fingerprint"]
+    found = store.find(kind, fingerprint) if fingerprint else None
+    unfinished = bool(fingerprint) and found is None and store.in_progress(kind, fingerprint)
+    return PlannedStep(line["name"], kind, line["about"], found, unfinished)
+
+
+def results_table(results: Results) -> Table:
+    """Lay out one row a model: greedy accuracy with its 95% interval on every split, pass@k on dev or test."""
+    table = Table(title="Greedy accuracy in % [95% interval]", title_justify="left")
+    table.add_column("model")
+    for split in results.splits:
+        table.add_column(_heading(results, split), justify="right")
+    ks = sorted({k for scores in results.scores.values() for k in scores.get("pass_at", {})}, key=int)
+    shown = "test" if any(split == "test" for _, split in results.scores) else "dev"
+    for k in ks:
+        table.add_column(f"{shown} pass@{k}", justify="right")
+    if ks:
+        table.add_column("distinct right", justify="right")
+    for model in results.models:
+        row = [("→ " if model == results.chosen else "  ") + model]
+        row += [_accuracy(results.scores.get((model, split))) for split in results.splits]
+        scores = results.scores.get((model, shown), {})
+        row += [_percent(scores.get("pass_at", {}).get(k)) for k in ks]
+        if ks:
+            distinct = scores.get("distinct_right")
+            row.append("·" if distinct is None else f"{distinct['value']:.2f}")
+        table.add_row(*row, style="bold" if model == results.chosen else None)
+    if results.chosen:
+        table.caption = "→ the model returned: best on dev. Distinct right: solutions a problem, of the samples."
+        table.caption_justify = "left"
+    return table
+
+
+def _heading(results: Results, split: str) -> str:
+    counts = {scores["accuracy"]["n"] for (_, s), scores in results.scores.items() if s == split}
+    return f"{split.removeprefix('transfer-')}" + (f"\nn = {counts.pop():,}" if counts else "")
+
+
+def _accuracy(scores: Mapping[str, Any] | None) -> str:
+    if scores is None:
+        return "·"
+    accuracy = scores["accuracy"]
+    return f"{100 * accuracy['value']:.1f} [{100 * accuracy['low']:.1f}, {100 * accuracy['high']:.1f}]"
+
+
+def _percent(interval: Mapping[str, float] | None) -> str:
+    return "·" if interval is None else f"{100 * interval['value']:.1f}"

@@ -1,0 +1,126 @@
+"""Carrying out, planning and looking at runs: what ``selfstudy run``, ``plan`` and ``status`` do."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.markup import escape
+from rich.table import Table
+
+from selfstudy.console import Events, console, progress, summary
+from selfstudy.pipeline import run as run_steps
+from selfstudy.pipeline import select
+from selfstudy.recipes.prepare import Prepared, find_run, prepare
+from selfstudy.report.results import Results, read_results, results_table
+from selfstudy.types import Context
+
+
+def carry_out(
+    config: str,
+    overrides: Sequence[str] = (),
+    *,
+    until: str | None = None,
+    only: str | None = None,
+    name: str | None = None,
+    quiet: bool = False,
+) -> Results:
+    """Carry out a run or continue it, and return its results.
+
+    Args:
+        config: A packaged config, or the path of a YAML file.
+        overrides: ``a.b=value`` each.
+        until: Stop after this step.
+        only: Carry out this step alone.
+        name: Of the run's folder; by default the config's name, with a short hash where there are overrides.
+        quiet: Print nothing.
+
+    Raises:
+        SelfstudyError: Something cannot be used; nothing that was made is lost.
+    """
+    prepared = prepare(config, overrides, run_name=name)
+    steps = select(prepared.plan, until, only)
+    prepared.write()
+    events = Events(prepared.folder, quiet=quiet)
+    ctx = Context(events.emit, progress, prepared.config.checkpoint_every, prepared.config.devices)
+    started = time.monotonic()
+    if not quiet:
+        console.print(f"[bold]{prepared.name}[/]: {len(steps)} steps, in {prepared.folder}")
+    try:
+        events.emit("run_started", {"config": config, "overrides": list(overrides), "steps": len(steps)})
+        run_steps(steps, prepared.store, ctx)
+        events.emit("run_finished", {"seconds": round(time.monotonic() - started, 1)})
+    except BaseException as error:
+        events.emit("run_stopped", {"error": type(error).__name__, "message": str(error)})
+        raise
+    finally:
+        events.close()
+    results = read_results(prepared.folder)
+    if not quiet:
+        console.print(results_table(results))
+        best = results.step("best")
+        if best and best.artifact:
+            console.print(f"best model ({results.chosen}): {best.artifact.path}")
+            console.print(f"ask it: selfstudy solve {prepared.name}{_root_option(prepared)}")
+        console.print(f"[dim]{time.monotonic() - started:.0f} s[/]")
+    return results
+
+
+def _root_option(prepared: Prepared) -> str:
+    return "" if prepared.config.root == "selfstudy-runs" else f" --root {prepared.config.root}"
+
+
+def show_plan(config: str, overrides: Sequence[str] = ()) -> None:
+    """Print the steps of a run, what exists of them, and a forecast of work and disk; computes nothing."""
+    prepared = prepare(config, overrides, download=False)
+    sizes = prepared.sizes()
+    table = Table(title=f"{prepared.name}: {len(prepared.plan.steps)} steps", title_justify="left")
+    for heading in ("step", "artifact", "state", "work"):
+        table.add_column(heading)
+    disk = 0
+    for step in prepared.plan.steps:
+        store, kind, fingerprint = prepared.store, step.stage.kind, step.fingerprint
+        forecast = step.stage.forecast(sizes)
+        if fingerprint is not None and store.find(kind, fingerprint):
+            state = "[green]exists[/]"
+        else:
+            disk += forecast.disk
+            state = "[cyan]to continue[/]" if fingerprint and store.in_progress(kind, fingerprint) else "to do"
+        table.add_row(escape(step.name), step.artifact_name, state, forecast.work)
+    console.print(table)
+    for what in prepared.missing:
+        console.print(f"[yellow]not on this machine yet:[/] {escape(what)}")
+    console.print(f"problems: {', '.join(f'{name} {n:,}' for name, n in sizes.problems.items())}")
+    console.print(f"disk still to be written: at most about {disk / 1e6:,.0f} MB")
+
+
+def show_status(run: str | None, root: Path) -> None:
+    """Print how far one run is, or all runs below a root."""
+    if run is None:
+        for plan in sorted((root / "runs").glob("*/plan.json")):
+            results = read_results(plan.parent)
+            done = sum(step.artifact is not None for step in results.steps)
+            console.print(f"{plan.parent.name}: {done} of {len(results.steps)} steps, {_last_event(plan.parent)}")
+        return
+    folder = find_run(run, root)
+    results = read_results(folder)
+    for step in results.steps:
+        mark = "[green]✓[/]" if step.artifact else "[cyan]…[/]" if step.in_progress else "·"
+        facts = summary(step.artifact.metrics()) if step.artifact else ""
+        console.print(f"{mark} {escape(step.name)}  [dim]{escape(facts)}[/]")
+    console.print(_last_event(folder))
+    if results.scores:
+        console.print(results_table(results))
+
+
+def _last_event(folder: Path) -> str:
+    lines = (
+        (folder / "events.jsonl").read_text(encoding="utf-8").splitlines() if (folder / "events.jsonl").exists() else []
+    )
+    if not lines:
+        return "not started"
+    last = json.loads(lines[-1])
+    ago = time.time() - last["time"]
+    return f"last event {last['event']} {ago:.0f} s ago"

@@ -1,0 +1,146 @@
+"""The guard of preference learning: it watches what the policy is trained for, the yield of pseudo-labels.
+
+Preference learning is known to lower the likelihood of right answers too and can destroy a small model while its pair
+accuracy rises. So every few steps the policy draws solutions of problems that were held out of the pairs; what counts is
+the number of distinct right ones. The best checkpoint is used; if none beats the SFT model, that one is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+from safetensors.torch import load_model as load_weights
+from safetensors.torch import save_model as save_weights
+from transformers import PreTrainedModel
+
+from selfstudy.config import Settings
+from selfstudy.generation.solver import Solver
+from selfstudy.judging.verdicts import judge
+from selfstudy.judging.verifiers import Verifier
+from selfstudy.selection.similarity import deduplicate
+from selfstudy.storage.atomic import replacing, write_json
+from selfstudy.types import Completion, Context, Problem
+
+
+class GuardSettings(Settings):
+    """How the policy is watched.
+
+    Attributes:
+        every: Optimizer steps between two looks.
+        problems: Held-out problems that are sampled; fewer if fewer are held out.
+        samples: Samples a problem.
+        patience: Looks in a row with a yield below the SFT model's after which training stops.
+        threshold: Solutions more similar than this (Jaccard, on tokens) count as one.
+    """
+
+    every: Annotated[int, Field(ge=1)] = 20
+    problems: Annotated[int, Field(ge=1)] = 200
+    samples: Annotated[int, Field(ge=1)] = 4
+    patience: Annotated[int, Field(ge=1)] = 2
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.7
+
+
+@dataclass
+class Guard:
+    """Looks at a policy in training.
+
+    What it saw is kept in ``guard.json``: a look is a pure function of (seed, step), so that after a kill looks are taken
+    from there instead of being repeated.
+
+    Attributes:
+        settings: When and how to look.
+        model: The policy, trained in place.
+        solver: Draws from it.
+        problems: Those held out.
+        verifier: Decides what is right.
+        folder: The stage's working folder.
+        ctx: Gets a ``guard`` event for every look.
+    """
+
+    settings: GuardSettings
+    model: PreTrainedModel
+    solver: Solver
+    problems: Sequence[Problem]
+    verifier: Verifier
+    folder: Path
+    ctx: Context
+
+    def look(self, step: int) -> bool:
+        """Score the policy if it is time to; return whether training should stop."""
+        if step % self.settings.every == 0:
+            self.score(step)
+        recent = [look["yield"] for look in self._looks() if look["step"] <= step][-self.settings.patience :]
+        below = len(recent) == self.settings.patience and all(found < self._of(0) for found in recent)
+        return below and step > 0
+
+    def score(self, step: int) -> None:
+        """Look at the policy as it is now; keep its weights if it is the best so far."""
+        looks = self._looks()
+        if any(look["step"] == step for look in looks):
+            return
+        requests = self.solver.requests(self.problems, range(self.settings.samples))
+        by_id = {problem.id: problem for problem in self.problems}
+        right: dict[str, list[Completion]] = {}
+        count = 0
+        for sample in self.solver.draw(requests):
+            if judge(self.verifier, by_id[sample.problem_id], sample).outcome == "right":
+                right.setdefault(sample.problem_id, []).append(sample.completion)
+                count += 1
+        distinct = sum(len(deduplicate(found, self.settings.threshold)) for found in right.values())
+        look = {
+            "step": step,
+            "yield": distinct / len(self.problems),
+            "accuracy": count / len(requests) / self.settings.samples,
+        }
+        best = max((seen["yield"] for seen in looks), default=float("-inf"))
+        if step and look["yield"] > best:
+            self._weights(step).parent.mkdir(exist_ok=True)
+            with replacing(self._weights(step)) as temporary:
+                save_weights(self.model, str(temporary))
+        write_json(self.folder / "guard.json", [*looks, look])
+        self.ctx.emit("guard", look)
+        for old in looks:  # only the best is ever asked for
+            if look["yield"] > best and old["step"]:
+                self._weights(old["step"]).unlink(missing_ok=True)
+
+    def decide(self) -> dict[str, Any]:
+        """Load the best weights into the model, unless the SFT model's own are; say which and why."""
+        looks = self._looks()
+        best = max(looks, key=lambda look: (look["yield"], -look["step"]))
+        start, last = self._of(0), looks[-1]
+        if best["step"] == 0:
+            reason = (
+                f"no look beat the SFT model's {start:.3f} distinct right solutions a problem; the SFT model is kept"
+            )
+        else:
+            load_weights(self.model, str(self._weights(best["step"])))
+            reason = (
+                f"step {best['step']} yields {best['yield']:.3f} distinct right solutions a problem, SFT {start:.3f}"
+            )
+        decision = {
+            "used_step": best["step"],
+            "fell_back": best["step"] == 0,
+            "last_step": last["step"],
+            "sft_yield": start,
+            "used_yield": best["yield"],
+            "reason": reason,
+        }
+        self.ctx.emit("guard_decided", decision)
+        return decision
+
+    def _weights(self, step: int) -> Path:
+        return self.folder / "best" / f"step-{step:06d}.safetensors"
+
+    def _looks(self) -> list[dict[str, Any]]:
+        path = self.folder / "guard.json"
+        looks: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        return looks
+
+    def _of(self, step: int) -> float:
+        found: float = next(look["yield"] for look in self._looks() if look["step"] == step)
+        return found

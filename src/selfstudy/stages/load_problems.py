@@ -1,0 +1,125 @@
+"""Read the problems and split them: L with solutions, U with answers only, dev, test and transfer sets."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator
+
+from selfstudy.config import Settings
+from selfstudy.errors import DataError
+from selfstudy.plugins import PluginSpec, parse_spec
+from selfstudy.problems.sources import FAMILY, BadRow, SourceSpec, load_source, read_problems
+from selfstudy.problems.split import hold_out, split_labelled
+from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage
+from selfstudy.storage.atomic import write_json
+from selfstudy.storage.records import write_records
+from selfstudy.types import Context, Problem
+
+
+def _source_or_share(value: Any) -> Any:
+    return value if isinstance(value, int | float) else parse_spec(FAMILY, value)
+
+
+# A source of its own, or how many, or what share, to hold out of the training problems.
+Held = Annotated[PluginSpec | int | float, BeforeValidator(_source_or_share)]
+
+
+class ProblemSettings(Settings):
+    """Which problems a run learns from and is measured on.
+
+    Attributes:
+        train: Where the training problems come from.
+        solved: A source of its own for L. None takes L from ``train`` by ``labelled``.
+        labelled: How many (an integer), what share (a fraction) or ``all`` of the training problems have their worked
+            solutions shown to the model. The others count as answers-only.
+        unlabelled: ``all`` uses every training problem's question in self-training, L's included; ``rest`` leaves L's
+            out.
+        dev: What decisions are made on: a source, or how many or what share of the training problems to hold out.
+        test: What is scored once, at the end: likewise.
+        transfer: Other data sets to score at the end, by name.
+        on_bad_rows: ``refuse`` stops at a row that cannot be used; ``skip`` counts and lists them.
+    """
+
+    train: SourceSpec
+    solved: Annotated[PluginSpec | None, BeforeValidator(lambda v: v if v is None else parse_spec(FAMILY, v))] = None
+    labelled: int | float | Literal["all"] = "all"
+    unlabelled: Literal["all", "rest"] = "all"
+    dev: Held
+    test: Held
+    transfer: dict[str, SourceSpec] = {}
+    on_bad_rows: Literal["refuse", "skip"] = "refuse"
+
+    def sources(self) -> list[PluginSpec]:
+        """Return every source, in a fixed order."""
+        named = [self.train, self.solved, self.dev, self.test, *self.transfer.values()]
+        return [source for source in named if isinstance(source, PluginSpec)]
+
+
+class LoadProblems(Stage):
+    """Writes ``labelled``, ``unlabelled``, ``dev``, ``test`` and ``transfer-NAME``, each a ``.jsonl`` of problems.
+
+    Only ``labelled`` holds solutions of training problems: what is to be learned without them cannot leak.
+    """
+
+    kind: ClassVar[str] = "problems"
+    settings: ProblemSettings
+    seed: int
+
+    def run(self, inputs: Inputs, out: Path, ctx: Context) -> Metrics:
+        """Read, split and write; the data files are inputs by content."""
+        skipped: list[BadRow] = []
+        read = partial(self._read, skipped=skipped)
+        train = read(self.settings.train)
+        splits: dict[str, Sequence[Problem]] = {}
+        for name, held in (("dev", self.settings.dev), ("test", self.settings.test)):
+            if isinstance(held, PluginSpec):
+                splits[name] = read(held)
+            else:
+                train, splits[name] = hold_out(train, held, self.seed, name)
+        for name, source in self.settings.transfer.items():
+            splits[f"transfer-{name}"] = read(source)
+        splits |= self._labelled(train, read(self.settings.solved) if self.settings.solved else None)
+        _refuse_overlap(splits)
+        for name, problems in splits.items():
+            write_records(out / f"{name}.jsonl", problems)
+        write_json(out / "skipped.json", [dataclasses.asdict(row) for row in skipped])
+        return {"problems": {name: len(splits[name]) for name in sorted(splits)}, "skipped_rows": len(skipped)}
+
+    def forecast(self, sizes: Sizes) -> Forecast:
+        """Reading is quick."""
+        return Forecast("read and split", 500 * sum(sizes.problems.values()))
+
+    def _read(self, source: PluginSpec, skipped: list[BadRow]) -> list[Problem]:
+        problems, bad = read_problems(load_source(source), on_bad_rows=self.settings.on_bad_rows)
+        skipped.extend(bad)
+        return problems
+
+    def _labelled(self, train: Sequence[Problem], solved: Sequence[Problem] | None) -> dict[str, list[Problem]]:
+        if solved is None:
+            settings = self.settings
+            in_l, in_u = map(frozenset, split_labelled(train, settings.labelled, settings.unlabelled, self.seed))
+            labelled = [problem for problem in train if problem.id in in_l]
+        else:
+            labelled = [problem for problem in solved if problem.solution is not None]
+            train = [*solved, *train] if self.settings.unlabelled == "all" else train
+            in_u = frozenset(problem.id for problem in train)
+        if not labelled:
+            raise DataError(
+                "no training problem has a worked solution; the first fine-tuning needs some (problems.labelled)"
+            )
+        unlabelled = [dataclasses.replace(p, solution=None) for p in train if p.id in in_u]
+        return {"labelled": labelled, "unlabelled": unlabelled}
+
+
+def _refuse_overlap(splits: dict[str, Sequence[Problem]]) -> None:
+    """Refuse a problem id that stands both in training and in a set that measures."""
+    training = {problem.id for name in ("labelled", "unlabelled") for problem in splits[name]}
+    for name in splits.keys() - {"labelled", "unlabelled"}:
+        both = sorted(training.intersection(problem.id for problem in splits[name]))
+        if both:
+            raise DataError(f"{len(both)} problems stand both in training and in {name}, such as {both[0]}")

@@ -1,0 +1,153 @@
+"""Preference learning from the policy's own right and wrong solutions, with the policy as the reference, under a guard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from pydantic import BeforeValidator
+from transformers import PreTrainedModel
+
+from selfstudy.errors import ConfigError
+from selfstudy.generation.engine import SamplingSettings
+from selfstudy.generation.solver import make_solver
+from selfstudy.judging.verifiers import VerifierSpec, load_verifier
+from selfstudy.learning.logprobs import check_logprobs
+from selfstudy.learning.losses import LossSpec, default_loss, load_loss
+from selfstudy.learning.objectives import Preference as PreferenceObjective
+from selfstudy.learning.objectives import group_pairs
+from selfstudy.learning.optim import OptimSettings
+from selfstudy.learning.reference import load_reference, reference_logps, save_reference
+from selfstudy.learning.trainer import TrainFacts, train
+from selfstudy.models.compute import Compute
+from selfstudy.models.format import Format, FormatSettings, bind
+from selfstudy.models.load import family, load_model, load_tokenizer, save_model
+from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one, read_split
+from selfstudy.stages.guard import Guard, GuardSettings
+from selfstudy.storage.records import read_records
+from selfstudy.storage.seeding import derive
+from selfstudy.types import Context, Pair, Problem
+
+
+class PreferenceSettings(OptimSettings):
+    """How the policy learns from pairs.
+
+    Attributes:
+        loss: Which preference loss.
+        guard: When and how to look at the policy; ``off`` trains for the given steps, as in the paper.
+    """
+
+    loss: LossSpec = default_loss()
+    guard: Annotated[GuardSettings | Literal["off"], BeforeValidator(lambda v: "off" if v is False else v)] = (
+        GuardSettings()
+    )
+
+
+class Preference(Stage):
+    """Writes a ``transformers`` folder, ``train_log.jsonl``, ``guard.json`` and the reference log-probabilities."""
+
+    kind: ClassVar[str] = "preference"
+    settings: PreferenceSettings
+    sampling: SamplingSettings
+    verifier: VerifierSpec
+    format: FormatSettings
+    compute: Compute
+    seed: int
+    round: int
+
+    def run(self, inputs: Inputs, out: Path, ctx: Context) -> Metrics:
+        """Train ``model`` on ``pairs``."""
+        self.compute.apply()
+        folder = one(inputs, "model").path
+        model, tokenizer = load_model(folder, device=self.compute.device), load_tokenizer(folder)
+        check_logprobs(model)
+        format = bind(self.format, tokenizer, family(model))
+        problems = {problem.id: problem for problem in read_split(one(inputs, "problems"), "unlabelled")}
+        pairs = list(read_records(one(inputs, "pairs").path / "pairs.jsonl", Pair))
+        held_out = list(read_records(one(inputs, "pairs").path / "held_out.jsonl", Problem))
+        if pairs:
+            metrics = self._learn(model, format, pairs, problems, held_out, out, ctx)
+        else:  # every sample right, or every one wrong: not a fault, and the loop can go on
+            decision = {"fell_back": True, "used_step": 0, "reason": "there were no pairs; the SFT model is kept"}
+            ctx.emit("guard_decided", decision)
+            metrics = {"pairs": 0, "steps": 0, "guard": decision}
+        facts = {"trained by": f"preference learning ({self.settings.loss.name})", "pairs": len(pairs)}
+        save_model(model, tokenizer, out, facts)
+        format.save(out)
+        return metrics
+
+    def _learn(
+        self,
+        model: PreTrainedModel,
+        format: Format,
+        pairs: Sequence[Pair],
+        problems: Mapping[str, Problem],
+        held_out: Sequence[Problem],
+        out: Path,
+        ctx: Context,
+    ) -> Metrics:
+        prompts = {name: format.prompt_ids(problems[name]) for name in dict.fromkeys(p.problem_id for p in pairs)}
+        groups, items = group_pairs(pairs, prompts)
+        loss = load_loss(self.settings.loss)
+        reference = torch.zeros(sum(len(group.completions) for group in groups))
+        if loss.needs_reference:
+            stored = out / "reference_logps.safetensors"
+            if not stored.is_file():
+                sums = reference_logps(model, groups, self.settings.tokens_per_batch, self.compute, ctx)
+                save_reference(stored, groups, sums)
+            reference = load_reference(stored, groups)
+        guard = self._guard(model, format, held_out, out, ctx)
+        if guard is not None:
+            guard.score(0)
+        facts = train(
+            model,
+            PreferenceObjective(groups, items, reference, loss),
+            self.settings,
+            compute=self.compute,
+            seed=derive(self.seed, "preference", self.round),
+            workdir=out,
+            ctx=ctx,
+            after_step=guard.look if guard is not None else None,
+        )
+        metrics = _facts(facts, len(pairs))
+        if guard is not None:
+            guard.score(facts.steps)
+            metrics["guard"] = guard.decide()
+        return metrics
+
+    def _guard(
+        self, model: PreTrainedModel, format: Format, held_out: Sequence[Problem], out: Path, ctx: Context
+    ) -> Guard | None:
+        settings = self.settings.guard
+        if settings == "off":
+            return None
+        if not held_out:
+            raise ConfigError(
+                "preference.guard looks at problems held out of the pairs, and there are none; raise pairs.held_out or set "
+                "preference.guard=off"
+            )
+        solver = make_solver(model, format, self.sampling, seed=self.seed, purpose="guard", round=self.round)
+        verifier = load_verifier(self.verifier)
+        return Guard(settings, model, solver, held_out[: settings.problems], verifier, out, ctx)
+
+    def forecast(self, sizes: Sizes) -> Forecast:
+        """The number of pairs is known only after sampling."""
+        n = self.settings.max_steps
+        steps = f"{n:,} steps" if n else f"{self.settings.epochs:g} epochs"
+        watched = "" if self.settings.guard == "off" else f", a look every {self.settings.guard.every} steps"
+        return Forecast(f"{steps} of {self.settings.batch_size} pairs{watched}", sizes.model_bytes)
+
+
+def _facts(facts: TrainFacts, pairs: int) -> dict[str, Any]:
+    names = ("loss", "rewards/accuracies", "rewards/margins", "logps/chosen", "logps/rejected")
+    last = {name: facts.last[name] for name in names}
+    return {
+        "pairs": pairs,
+        "steps": facts.steps,
+        **last,
+        "stopped_early": facts.stopped,
+        "tokens": facts.tokens,
+        "positions": facts.positions,
+    }

@@ -1,0 +1,114 @@
+"""Supervised fine-tuning of the base model on L's solutions and, from the second time on, on pseudo-labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from selfstudy.errors import TrainingError
+from selfstudy.learning.logprobs import check_logprobs
+from selfstudy.learning.objectives import Imitation, group_examples
+from selfstudy.learning.optim import OptimSettings
+from selfstudy.learning.trainer import train
+from selfstudy.models.compute import Compute
+from selfstudy.models.format import FormatSettings, bind
+from selfstudy.models.load import family, load_model, load_tokenizer, save_model
+from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one, read_split
+from selfstudy.storage.atomic import write_json
+from selfstudy.storage.records import read_records
+from selfstudy.storage.seeding import derive
+from selfstudy.types import Context, Example
+
+
+class SftSettings(OptimSettings):
+    """How models are fine-tuned.
+
+    Attributes:
+        max_prompt_tokens: Examples with a longer prompt are left out and listed, never cut.
+        max_completion_tokens: Likewise for the solution, its EOS included.
+    """
+
+    max_prompt_tokens: Annotated[int, Field(ge=1)] = 512
+    max_completion_tokens: Annotated[int, Field(ge=1)] = 512
+
+
+class Sft(Stage):
+    """Writes a ``transformers`` folder, ``train_log.jsonl`` and ``left_out.json``; the loss is on completions only."""
+
+    kind: ClassVar[str] = "sft"
+    settings: SftSettings
+    format: FormatSettings
+    compute: Compute
+    seed: int
+
+    def run(self, inputs: Inputs, out: Path, ctx: Context) -> Metrics:
+        """Fine-tune ``model`` on the labelled ``problems`` and on ``pseudo``, if there is any."""
+        self.compute.apply()
+        base = one(inputs, "model").path
+        model, tokenizer = load_model(base, device=self.compute.device), load_tokenizer(base)
+        check_logprobs(model)
+        format = bind(self.format, tokenizer, family(model))
+        problems = one(inputs, "problems")
+        labelled = read_split(problems, "labelled")
+        examples = [Example(problem.id, format.gold(problem), "gold") for problem in labelled]
+        prompts = {problem.id: format.prompt_ids(problem) for problem in labelled}
+        if "pseudo" in inputs:
+            examples += read_records(one(inputs, "pseudo").path / "labels.jsonl", Example)
+            prompts |= {problem.id: format.prompt_ids(problem) for problem in read_split(problems, "unlabelled")}
+        kept = self._fitting(examples, prompts, out)
+        groups, items = group_examples(kept, prompts)
+        facts = train(
+            model,
+            Imitation(groups, items),
+            self.settings,
+            compute=self.compute,
+            seed=derive(self.seed, "sft"),
+            workdir=out,
+            ctx=ctx,
+        )
+        pseudo = sum(example.source == "pseudo" for example in kept)
+        save_model(
+            model,
+            tokenizer,
+            out,
+            {"trained by": "supervised fine-tuning", "examples": len(kept), "pseudo-labels": pseudo},
+        )
+        format.save(out)
+        return {
+            "examples": len(kept),
+            "pseudo_labels": pseudo,
+            "left_out": len(examples) - len(kept),
+            "steps": facts.steps,
+            "loss": facts.last["loss"],
+            "tokens": facts.tokens,
+            "positions": facts.positions,
+            "parameters": model.num_parameters(),
+        }
+
+    def _fitting(self, examples: Sequence[Example], prompts: dict[str, tuple[int, ...]], out: Path) -> list[Example]:
+        """Leave over-long examples out and list them."""
+        kept, left_out = [], []
+        for example in examples:
+            prompt, completion = len(prompts[example.problem_id]), len(example.completion.token_ids)
+            if prompt > self.settings.max_prompt_tokens or completion > self.settings.max_completion_tokens:
+                left_out.append({"problem_id": example.problem_id, "prompt": prompt, "completion": completion})
+            else:
+                kept.append(example)
+        write_json(out / "left_out.json", left_out)
+        if not kept:
+            raise TrainingError(
+                f"all {len(examples)} examples are longer than sft.max_prompt_tokens={self.settings.max_prompt_tokens} or "
+                f"sft.max_completion_tokens={self.settings.max_completion_tokens}; raise them"
+            )
+        return kept
+
+    def forecast(self, sizes: Sizes) -> Forecast:
+        """Count the steps on L alone; pseudo-labels add to them."""
+        examples = sizes.problems.get("labelled", 0)
+        steps = self.settings.total_steps(examples)
+        return Forecast(
+            f"{steps:,} steps of {self.settings.batch_size} on {examples:,} solutions and more", sizes.model_bytes
+        )

@@ -1,0 +1,42 @@
+"""Judge every sample with the run's one verifier."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from selfstudy.judging.verdicts import judge
+from selfstudy.judging.verifiers import VerifierSpec, load_verifier
+from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one, read_split
+from selfstudy.storage.judged import read_samples
+from selfstudy.storage.records import write_records
+from selfstudy.types import Context, Verdict
+
+
+class Verify(Stage):
+    """Writes ``verdicts.jsonl``, one verdict a sample, in the samples' order."""
+
+    kind: ClassVar[str] = "verdicts"
+    verifier: VerifierSpec
+    split: str
+
+    def run(self, inputs: Inputs, out: Path, ctx: Context) -> Metrics:
+        """Judge ``samples`` of ``problems``."""
+        problems = {problem.id: problem for problem in read_split(one(inputs, "problems"), self.split)}
+        verifier = load_verifier(self.verifier)
+        outcomes: Counter[str] = Counter()
+
+        def verdicts() -> Iterator[Verdict]:
+            for sample in read_samples(one(inputs, "samples")):
+                verdict = judge(verifier, problems[sample.problem_id], sample)
+                outcomes[verdict.outcome] += 1
+                yield verdict
+
+        count = write_records(out / "verdicts.jsonl", verdicts())
+        return {"samples": count, **{outcome: outcomes[outcome] for outcome in ("right", "wrong", "unparsed")}}
+
+    def forecast(self, sizes: Sizes) -> Forecast:
+        """Judging is quick."""
+        return Forecast("judge the samples", 200 * sizes.problems.get(self.split, 0))

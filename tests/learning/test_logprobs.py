@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    MistralConfig,
+    MistralForCausalLM,
+)
+
+from selfstudy.errors import ModelError
+from selfstudy.learning.logprobs import autocast, check_logprobs, decoder_start, logprobs, plain_logprobs
+from selfstudy.models.compute import Compute
+from tests.fakes import tiny_t5
+from tests.learning.conftest import VOCAB, make_model, random_groups
+
+GROUPS = random_groups(4, 3)
+
+
+def alone(model, groups):
+    return [plain_logprobs(model, group.prompt_ids, c) for group in groups for c in group.completions]
+
+
+def test_ragged_groups_equal_single_ones(model):
+    result = logprobs(model, GROUPS)
+    single = alone(model, GROUPS)
+    assert result.logps.dtype == torch.float32
+    assert torch.allclose(result.logps, torch.cat(single), atol=2e-5)
+    assert torch.allclose(result.sums(), torch.stack([logps.sum() for logps in single]), atol=1e-4)
+    assert result.lengths.tolist() == [len(logps) for logps in single]
+    assert torch.equal(result.owner, torch.arange(12).repeat_interleave(result.lengths))
+    assert result.logps.std() > 0.5  # the models are not uniform, so the comparison means something
+
+
+def test_gradients_of_ragged_groups_equal_single_ones(model):
+    (logprobs(model, GROUPS).sums() ** 2).sum().backward()
+    together = [p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    torch.stack([logps.sum() ** 2 for logps in alone(model, GROUPS)]).sum().backward()
+    for mine, theirs in zip(together, model.parameters(), strict=True):
+        assert torch.allclose(mine, theirs.grad, rtol=1e-3, atol=1e-4 * theirs.grad.abs().max().item() + 1e-6)
+
+
+def test_bfloat16_autocast_is_near_and_gives_float32(model):
+    with autocast(Compute(device="cpu", dtype="bfloat16")):
+        narrow = logprobs(model, GROUPS)
+    wide = logprobs(model, GROUPS)
+    assert narrow.logps.dtype == torch.float32
+    assert not torch.equal(narrow.logps, wide.logps)
+    assert (narrow.logps - wide.logps).abs().mean() < 0.15
+
+
+def test_float16_is_refused():
+    with pytest.raises(ModelError, match="bfloat16"):
+        autocast(Compute(device="cpu", dtype="float16"))
+
+
+def test_only_completion_positions_reach_the_output_layer(model):
+    seen = []
+    handle = model.get_output_embeddings().register_forward_hook(lambda _, args, out: seen.append(tuple(out.shape)))
+    result = logprobs(model, GROUPS)
+    handle.remove()
+    assert seen == [(1, len(result.logps), VOCAB)]
+    assert not model.get_output_embeddings()._forward_pre_hooks
+
+
+def test_hook_is_removed_when_the_forward_fails(model):
+    with pytest.raises((IndexError, RuntimeError)):
+        logprobs(model, [replace(GROUPS[0], prompt_ids=(VOCAB + 5,))])
+    assert not model.get_output_embeddings()._forward_pre_hooks
+
+
+def test_seq2seq_runs_the_encoder_once_for_each_prompt():
+    model, rows = make_model("seq2seq"), []
+    model.get_encoder().register_forward_pre_hook(
+        lambda _, args, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    logprobs(model, GROUPS)
+    assert rows == [len(GROUPS)]
+
+
+def others():
+    size = {"vocab_size": VOCAB, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 1}
+    layers = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    yield MistralForCausalLM(MistralConfig(**size, **layers, num_key_value_heads=2, sliding_window=4))
+    yield Gemma2ForCausalLM(
+        Gemma2Config(**size, **layers, num_key_value_heads=2, head_dim=8, sliding_window=4, final_logit_softcapping=2.0)
+    )
+    yield GPT2LMHeadModel(GPT2Config(**size, n_embd=32, n_layer=2, n_head=4))
+    yield BartForConditionalGeneration(
+        BartConfig(
+            **size,
+            d_model=32,
+            encoder_layers=2,
+            decoder_layers=2,
+            encoder_ffn_dim=64,
+            decoder_ffn_dim=64,
+            encoder_attention_heads=4,
+            decoder_attention_heads=4,
+            decoder_start_token_id=1,
+            forced_eos_token_id=None,
+        )
+    )
+    yield tiny_t5(VOCAB, tie_word_embeddings=True, scale_decoder_outputs=True)
+    yield tiny_t5(VOCAB, feed_forward_proj="gated-gelu", tie_word_embeddings=False)
+
+
+@pytest.mark.parametrize("model", others(), ids=lambda model: type(model).__name__)
+def test_other_architectures_pass_the_probe(model):
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3)  # fresh weights give nearly uniform logits, which would compare equal anyhow
+    if hasattr(model, "final_logits_bias"):
+        model.final_logits_bias.normal_()
+    check_logprobs(model.train())
+    assert model.training
+
+
+class SeesTheBatch(torch.nn.Module):
+    """Stands for an architecture whose rows influence each other."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, self.weight = layer, layer.weight
+
+    def forward(self, hidden):
+        return self.layer(hidden + hidden.mean(dim=(0, 1)))
+
+
+def test_probe_names_an_architecture_that_does_not_fit(model):
+    model.set_output_embeddings(SeesTheBatch(model.get_output_embeddings()))
+    with pytest.raises(ModelError, match=type(model).__name__):
+        check_logprobs(model)
+
+
+def test_missing_decoder_start_is_named():
+    model = make_model("seq2seq")
+    model.config.decoder_start_token_id = model.generation_config.decoder_start_token_id = None
+    with pytest.raises(ModelError, match="decoder_start_token_id"):
+        decoder_start(model)

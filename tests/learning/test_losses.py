@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selfstudy.learning.losses import FAMILY, PreferenceLoss, default_loss, load_loss
+from selfstudy.learning.losses.dpo import Dpo
+from selfstudy.plugins import available, parse_spec
+
+logp = st.floats(-50, 0)
+
+
+def columns(*values: float) -> list[torch.Tensor]:
+    return [torch.tensor([value], dtype=torch.float64, requires_grad=True) for value in values]
+
+
+def test_dpo_worked_by_hand():
+    """β = 0.5, log ratios −1 − (−3) = 2 and −4 − (−2) = −2: margin 0.5 · 4 = 2; −log σ(2) = log(1 + e⁻²) = 0.126928."""
+    loss = Dpo(beta=0.5).loss(*columns(-1, -4, -3, -2, 5, 5))
+    assert loss.item() == pytest.approx(0.12692801, abs=1e-7)
+
+
+@given(logp, logp, logp, logp, st.floats(0.01, 2), st.floats(0, 0.4), st.floats(0, 3), st.integers(1, 90))
+def test_dpo_value_and_gradient_equal_the_closed_form(w, lo, rw, rl, beta, eps, alpha, length):
+    inputs = columns(w, lo, rw, rl, length, 7)
+    loss = Dpo(beta=beta, label_smoothing=eps, nll_weight=alpha).loss(*inputs)
+    loss.sum().backward()
+    margin = beta * ((w - rw) - (lo - rl))
+
+    def softplus(x):  # −log σ(−x)
+        return max(x, 0) + math.log1p(math.exp(-abs(x)))
+
+    sigmoid = 1 / (1 + math.exp(-margin))
+    value = (1 - eps) * softplus(-margin) + eps * softplus(margin) - alpha * w / length
+    slope = beta * (sigmoid - (1 - eps))  # d loss / d log π(y_w): β (σ(m) − 1 + ε)
+    assert loss.item() == pytest.approx(value, rel=1e-9, abs=1e-9)
+    assert inputs[0].grad.item() == pytest.approx(slope - alpha / length, rel=1e-9, abs=1e-9)
+    assert inputs[1].grad.item() == pytest.approx(-slope, rel=1e-9, abs=1e-9)
+
+
+def test_limit_case_policy_is_reference():
+    inputs = columns(-3, -5, -3, -5, 4, 4)
+    loss = Dpo(beta=0.1).loss(*inputs)
+    loss.sum().backward()
+    assert loss.item() == pytest.approx(math.log(2))
+    assert inputs[0].grad.item() == pytest.approx(-0.05)
+    assert inputs[1].grad.item() == pytest.approx(0.05)
+
+
+def test_rewards_are_measured_from_the_reference():
+    policy, reference, lengths = columns(-3, -5, 9)
+    assert Dpo(beta=0.1).reward(policy, reference, lengths).item() == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("name", available(FAMILY))
+def test_every_loss_keeps_the_contract(name):
+    loss = load_loss(parse_spec(FAMILY, name))
+    assert isinstance(loss, PreferenceLoss)
+    assert isinstance(loss.needs_reference, bool)
+    torch.manual_seed(0)
+    policy_chosen, policy_rejected = (-10 * torch.rand(6)).requires_grad_(), (-10 * torch.rand(6)).requires_grad_()
+    reference = -10 * torch.rand(2, 6)
+    lengths = torch.arange(1, 7)
+    value = loss.loss(policy_chosen, policy_rejected, reference[0], reference[1], lengths, lengths)
+    assert value.shape == (6,)
+    value.sum().backward()
+    assert (policy_chosen.grad <= 0).all()  # a likelier chosen completion is never worse
+    assert loss.reward(policy_chosen, reference[0], lengths).shape == (6,)
+
+
+def test_default_is_the_papers():
+    assert load_loss(default_loss()) == Dpo(beta=0.1, nll_weight=0.0, label_smoothing=0.0)
