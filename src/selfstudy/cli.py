@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated
 
 import typer
 
-from selfstudy.errors import ConfigError, SelfstudyError
+from selfstudy.errors import SelfstudyError
 
 app = typer.Typer(
     help="Teach a small language model to reason from its own attempts.",
@@ -19,7 +19,7 @@ app = typer.Typer(
 )
 
 ConfigName = Annotated[str, typer.Argument(help="A packaged config, such as quickstart, or the path of a YAML file.")]
-Overrides = Annotated[Optional[list[str]], typer.Argument(help="Settings to change: rounds=3 preference.beta=0.2 …")]  # noqa: UP045 - typer
+Overrides = Annotated[list[str] | None, typer.Argument(help="Settings to change: rounds=3 preference.beta=0.2 …")]
 Root = Annotated[Path, typer.Option(help="Where artifacts and runs lie.")]
 DEFAULT_ROOT = Path("selfstudy-runs")
 
@@ -28,9 +28,9 @@ DEFAULT_ROOT = Path("selfstudy-runs")
 def run(
     config: ConfigName,
     overrides: Overrides = None,
-    until: Annotated[Optional[str], typer.Option(help="Stop after this step.")] = None,  # noqa: UP045
-    only: Annotated[Optional[str], typer.Option(help="Carry out this step alone.")] = None,  # noqa: UP045
-    name: Annotated[Optional[str], typer.Option(help="Name of the run.")] = None,  # noqa: UP045
+    until: Annotated[str | None, typer.Option(help="Stop after this step.")] = None,
+    only: Annotated[str | None, typer.Option(help="Carry out this step alone.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
 ) -> None:
     """Carry out a run, or continue it: what exists is not made again."""
     from selfstudy.running import carry_out
@@ -48,7 +48,7 @@ def plan(config: ConfigName, overrides: Overrides = None) -> None:
 
 @app.command()
 def status(
-    run: Annotated[Optional[str], typer.Argument(help="A run's name or folder; all runs if left out.")] = None,  # noqa: UP045
+    run: Annotated[str | None, typer.Argument(help="A run's name or folder; all runs if left out.")] = None,
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Show how far a run is, living or dead, and its results so far."""
@@ -78,7 +78,7 @@ def sample(
 def evaluate(
     model: Annotated[str, typer.Argument(help="A run, RUN:MODEL, or a model folder.")],
     problems: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Argument(help="A problem source; or one of the run's splits: dev, test, a transfer set."),
     ] = "test",
     samples: Annotated[int, typer.Option(help="Samples a problem besides the greedy one, for pass@k.")] = 0,
@@ -106,7 +106,7 @@ def evaluate(
 @app.command()
 def solve(
     model: Annotated[str, typer.Argument(help="A run, RUN:MODEL, or a model folder.")],
-    question: Annotated[Optional[str], typer.Argument(help="Asked for if left out.")] = None,  # noqa: UP045
+    question: Annotated[str | None, typer.Argument(help="Asked for if left out.")] = None,
     calculator: Annotated[bool, typer.Option(help="Whether the calculator writes results.")] = True,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
     root: Root = DEFAULT_ROOT,
@@ -124,7 +124,7 @@ def export(
     out: Annotated[Path, typer.Option(help="JSON lines to write.")],
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Write pairs or pseudo-labels as JSON lines that TRL and others read (prompt/chosen/rejected, prompt/completion)."""
+    """Write pairs (prompt, chosen, rejected) or pseudo-labels (prompt, completion) as JSON lines that TRL reads."""
     from selfstudy.asking import export_records
 
     export_records(run, step, out, root)
@@ -141,9 +141,9 @@ def main(arguments: list[str] | None = None) -> None:
     except SelfstudyError as error:
         errors.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        errors.print("interrupted; the same command goes on from here")
-        sys.exit(130)
+    except OSError as error:  # a full disk, a folder that cannot be written: nothing of ours is wrong
+        errors.print(f"[bold red]error:[/] {escape(str(error))}; what was finished is kept", soft_wrap=True)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

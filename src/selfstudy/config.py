@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -73,26 +73,41 @@ def _settings_at(model: type[BaseModel], location: Iterable[str]) -> type[BaseMo
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as people expect it: ``3e-7`` is a number (YAML 1.1 wants ``3.0e-7``), ``on``/``off``/``yes`` stay words."""
+    """YAML as people expect it: the numbers and words of YAML 1.2, and no key twice.
 
-    yaml_implicit_resolvers = {  # noqa: RUF012 - the base class declares it without ClassVar
-        first: [(tag, regexp) for tag, regexp in rules if not tag.endswith((":bool", ":float"))]
+    ``3e-7`` is a number (YAML 1.1 wants ``3.0e-7``), ``010`` is ten; ``on``, ``12:30`` and ``2024-01-01`` are text.
+    """
+
+    yaml_implicit_resolvers = {
+        first: [(tag, regexp) for tag, regexp in rules if not tag.endswith((":bool", ":int", ":float", ":timestamp"))]
         for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Refuse a key that stands twice; the base class would keep the last one silently."""
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        for index, key in enumerate(keys):
+            if isinstance(key, str) and key in keys[:index]:
+                raise yaml.constructor.ConstructorError(None, None, f"'{key}' is set twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
 
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|false|False)$"), list("tTfF"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?\d[\d_]*$", re.ASCII), list("-+0123456789"))
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:(?:\d[\d_]*\.[\d_]*|\.\d[\d_]*)(?:[eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+|\.inf|\.nan)$"),
+    re.compile(
+        r"^[-+]?(?:(?:\d[\d_]*\.[\d_]*|\.\d[\d_]*)(?:[eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+|\.inf|\.nan)$", re.ASCII
+    ),
     list("-+0123456789."),
 )
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value.replace("_", "")))
 
 
 def parse_yaml(text: str, where: str) -> Any:
     """Parse one YAML document; a syntax error names ``where``, line and column."""
     try:
-        return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+        return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"{where}: not valid YAML: {error}") from None
 
@@ -108,10 +123,11 @@ def load_tree(name: str, overrides: Iterable[str] = ()) -> dict[str, Any]:
         key, sign, text = override.partition("=")
         if not sign or not key:
             raise ConfigError(f"override '{override}' is not of the form setting=value, such as rounds=2")
-        value = parse_yaml(text, f"override {key}") if text else None
+        change = parse_yaml(text, f"override {key}") if text else None
         for part in reversed(key.split(".")):
-            value = {part: value}
-        tree = merge(tree, value)
+            change = {part: change}
+        assert isinstance(change, dict)
+        tree = merge(tree, change)
     expanded = _expand(tree)
     assert isinstance(expanded, dict)
     return expanded
@@ -120,21 +136,23 @@ def load_tree(name: str, overrides: Iterable[str] = ()) -> dict[str, Any]:
 def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     """Merge ``change`` into ``base`` mapping by mapping, so that one override never resets its siblings.
 
-    A mapping with a ``name`` that differs from the base's is another plug-in: it replaces, since settings of the old
-    one mean nothing to it.
+    A plug-in written as its name alone is the mapping with that ``name``. A mapping whose ``name`` differs from the
+    base's is another plug-in: it replaces, since settings of the old one mean nothing to it.
     """
     merged = dict(base)
     for key, value in change.items():
         old = merged.get(key)
-        if (
-            isinstance(old, Mapping)
-            and isinstance(value, Mapping)
-            and value.get("name", old.get("name")) == old.get("name")
-        ):
+        if isinstance(old, str) and isinstance(value, Mapping):
+            old = {"name": old}
+        if isinstance(old, Mapping) and isinstance(value, Mapping) and _same_name(old, value):
             merged[key] = merge(old, value)
         else:
             merged[key] = value
     return merged
+
+
+def _same_name(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    return "name" not in old or new.get("name", old["name"]) == old["name"]
 
 
 def packaged_configs() -> list[str]:
@@ -167,13 +185,14 @@ def _read(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
 
 
 def read_dotenv(path: Path) -> dict[str, str]:
-    """Read ``KEY=value`` lines; quotes around a value and an ``export`` before it are dropped."""
+    """Read ``KEY=value`` lines; quotes around a value, ``# comments`` and an ``export`` before it are dropped."""
     values: dict[str, str] = {}
     if path.is_file():
         for line in path.read_text(encoding="utf-8").splitlines():
             match = re.match(r"\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*?)\s*$", line)
             if match:
-                values[match[1]] = match[2].strip("'\"")
+                quoted = re.match(r"""(['"])(.*)\1(?:\s+#.*)?$""", match[2])
+                values[match[1]] = quoted[2] if quoted else re.sub(r"(?:^|\s+)#.*", "", match[2])
     return values
 
 
@@ -186,7 +205,9 @@ def _expand(value: Any) -> Any:
 
 
 def _variable(match: re.Match[str]) -> str:
-    found = os.environ.get(match[1]) or read_dotenv(Path(".env")).get(match[1])
+    found = os.environ.get(match[1])
+    if found is None:
+        found = read_dotenv(Path(".env")).get(match[1])
     if found is None:
         raise ConfigError(f"${{{match[1]}}} is used in the config but is set neither in the environment nor in ./.env")
     return found

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 console = Console(highlight=False)
@@ -80,16 +81,16 @@ def progress(description: str, total: int) -> Iterator[Bar]:
 
 
 def _line(event: str, fields: Mapping[str, Any]) -> str | None:
-    if event == "step_started":
-        again = " (continuing)" if fields["resumed"] else ""
-        return f"[bold]{fields['number']:>3}/{fields['of']}[/] {_escape(fields['step'])}{again}"
-    if event == "step_skipped":
-        return f"[dim]{fields['number']:>3}/{fields['of']} {_escape(fields['step'])}: done before[/]"
-    if event == "step_finished":
-        return f"        {_escape(summary(fields['metrics']))}  [dim]{fields['seconds']:.1f} s[/]"
     if event == "guard_decided":
-        return f"        guard: {_escape(fields['reason'])}"
-    return None
+        return f"[dim]        guard: {escape(fields['reason'])}[/]"
+    if not event.startswith("step_") or fields["part"]:
+        return None
+    head = f"{fields['number']:>3}/{fields['of']} {escape(fields['step'])}"
+    if event == "step_started":
+        return f"[dim]{head}: continuing[/]" if fields["resumed"] else None
+    if event == "step_skipped":
+        return f"[dim]{head}: done before[/]"
+    return f"[bold]{head}[/]  {escape(summary(fields['metrics']))}  [dim]{fields['seconds']:.1f} s[/]"
 
 
 def summary(metrics: Mapping[str, Any]) -> str:
@@ -105,7 +106,3 @@ def summary(metrics: Mapping[str, Any]) -> str:
         elif isinstance(value, int | str):
             parts.append(f"{name} {value}")
     return " · ".join(parts[:8])
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", "\\[")

@@ -41,7 +41,8 @@ class Leaf:
 class Step:
     """One stage with its inputs; its fingerprint is a hash of kind, version, settings and the inputs' fingerprints.
 
-    ``about`` is for reports (which model and split an evaluation is of) and counts for nothing else.
+    ``about`` is for reports (which model and split an evaluation is of; whether the step is only a part of another) and
+    counts for nothing else.
     """
 
     name: str
@@ -94,10 +95,14 @@ class Plan:
         Raises:
             ConfigError: There is none; suggests one.
         """
-        for step in self.steps:
-            if step.name == name:
-                return step
-        raise ConfigError(f"no step named '{name}'{did_you_mean(name, (s.name for s in self.steps))}")
+        found = self.find(name)
+        if found is None:
+            raise ConfigError(f"no step named '{name}'{did_you_mean(name, (s.name for s in self.steps))}")
+        return found
+
+    def find(self, name: str) -> Step | None:
+        """Return the step of that name, if there is one."""
+        return next((step for step in self.steps if step.name == name), None)
 
 
 def leaf(name: str, paths: tuple[Path, ...], root: Path) -> Leaf:
@@ -126,6 +131,7 @@ def run(
         found = store.find(step.stage.kind, _known(step))
         where = {
             "step": step.name,
+            "part": "part_of" in step.about,
             "kind": step.stage.kind,
             "number": number,
             "of": len(steps),

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.util
 import inspect
 import pkgutil
+import sys
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
-from pydantic import SerializationInfo, model_serializer
+from pydantic import Field, SerializationInfo, model_serializer
 
 from selfstudy.config import Settings
-from selfstudy.errors import PluginError, did_you_mean
+from selfstudy.errors import ConfigError, PluginError, did_you_mean
 
 T = TypeVar("T", bound=Settings)
 
@@ -31,11 +32,13 @@ class PluginSpec(Settings):
         name: A file of the family's folder, or the path of a user's own file.
         settings: The plug-in's settings.
         sha256: Digest of the user's own file; None for one of the package's.
+        places: Settings that only say where something lies, and so count for nothing in a fingerprint.
     """
 
     name: str
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
     sha256: str | None = None
+    places: tuple[str, ...] = ()
 
     @cached_property
     def is_file(self) -> bool:
@@ -47,7 +50,8 @@ class PluginSpec(Settings):
         identity = info.context and info.context.get("identity")
         if identity and self.is_file:
             return {"name": Path(self.name).name, "sha256": self.sha256, **self.settings}
-        return {"name": self.name, **self.settings}
+        dropped = self.places if identity else ()
+        return {"name": self.name, **{key: value for key, value in self.settings.items() if key not in dropped}}
 
 
 def parse_spec(family: str, value: Any) -> PluginSpec:
@@ -73,28 +77,29 @@ def parse_spec(family: str, value: Any) -> PluginSpec:
         return PluginSpec(name=name, settings=tree, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
     plugin = _packaged(family, name)
     try:
-        instance = plugin.model_validate(tree)
-    except ValueError as error:
-        problems = getattr(error, "errors", list)()
-        unknown = [str(p["loc"][-1]) for p in problems if p["type"] == "extra_forbidden"]
-        if unknown:
-            hint = did_you_mean(unknown[0], plugin.model_fields)
-            raise ValueError(f"'{unknown[0]}' is not a setting of {name}{hint}") from None
-        raise ValueError("; ".join(f"{name}.{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in problems)) from None
+        instance = plugin.parse(tree, name)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
     # Defaults are written out, so that a changed default is another fingerprint.
-    return PluginSpec(name=name, settings=instance.model_dump(mode="json"))
+    settings, identity = instance.model_dump(mode="json"), instance.identity()
+    places = tuple(key for key in settings if settings[key] != identity[key])
+    return PluginSpec(name=name, settings=settings, places=places)
 
 
 def load(family: str, spec: PluginSpec, base: type[T]) -> T:
     """Import the plug-in that ``spec`` names and make it with its settings.
 
     Raises:
-        PluginError: The file changed since the config was read, has no single public class, or the class does not
-            keep the contract of ``base``.
+        PluginError: The file changed since the config was read, cannot be imported, has no single public class, or
+            the class does not keep the contract of ``base``.
+        ConfigError: A setting of a user's own plug-in is wrong.
     """
-    plugin = _from_file(spec) if spec.is_file else _packaged(family, spec.name)
+    plugin = _from_file(spec, base) if spec.is_file else _packaged(family, spec.name)
     if not issubclass(plugin, base):
-        raise PluginError(f"{spec.name}: class {plugin.__name__} must derive from {base.__module__}.{base.__name__}")
+        raise PluginError(f"{spec.name}: class {plugin.__name__} must derive from {_path(base)}")
+    if inspect.isabstract(plugin):
+        missing = ", ".join(sorted(plugin.__abstractmethods__))
+        raise PluginError(f"{spec.name}: class {plugin.__name__} lacks the method {missing}")
     return plugin.parse(spec.settings, spec.name)
 
 
@@ -108,32 +113,43 @@ def _packaged(family: str, name: str) -> type[Settings]:
     if name not in available(family):
         raise ValueError(f"unknown name '{name}'{did_you_mean(name, available(family))}")
     module = importlib.import_module(f"{family}.{name}")
-    plugin = getattr(module, "".join(part.capitalize() for part in name.split("_")))
-    assert issubclass(plugin, Settings)
+    plugin: type[Settings] = getattr(module, "".join(part.capitalize() for part in name.split("_")))
     return plugin
 
 
-def _from_file(spec: PluginSpec) -> type[Settings]:
+def _from_file(spec: PluginSpec, base: type[Settings]) -> type:
     path = Path(spec.name)
     if not path.is_file():
         raise PluginError(f"plug-in file {spec.name} is gone (looked in {Path.cwd()})")
     source = path.read_bytes()
     if hashlib.sha256(source).hexdigest() != spec.sha256:
         raise PluginError(f"plug-in file {spec.name} changed since this run was planned; start the command again")
-    module_name = f"selfstudy_plugin_{path.stem}_{(spec.sha256 or '')[:12]}"
-    module_spec = importlib.util.spec_from_file_location(module_name, path)
-    assert module_spec is not None
-    assert module_spec.loader is not None
-    module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
+    module = _imported(path, source, f"selfstudy_plugin_{path.stem}_{(spec.sha256 or '')[:12]}")
     classes = [
         value
         for name, value in vars(module).items()
-        if inspect.isclass(value) and value.__module__ == module_name and not name.startswith("_")
+        if inspect.isclass(value) and value.__module__ == module.__name__ and not name.startswith("_")
     ]
-    if len(classes) != 1 or not issubclass(classes[0], Settings):
-        names = ", ".join(c.__name__ for c in classes) or "none"
-        raise PluginError(f"{spec.name}: needs exactly one public class derived from selfstudy's; found {names}")
-    plugin = classes[0]
-    assert issubclass(plugin, Settings)
-    return plugin
+    if len(classes) != 1:
+        found = ", ".join(found.__name__ for found in classes) or "none"
+        raise PluginError(f"{spec.name}: needs exactly one public class, derived from {_path(base)}; found {found}")
+    return classes[0]
+
+
+def _path(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__name__}"
+
+
+def _imported(path: Path, source: bytes, name: str) -> ModuleType:
+    """Run the bytes that were hashed; Python's own import may run a cached version of an edited file."""
+    if name in sys.modules:
+        return sys.modules[name]
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    sys.modules[name] = module  # where pydantic looks up what annotations name
+    try:
+        exec(compile(source, path, "exec", dont_inherit=True), vars(module))
+    except Exception as error:
+        del sys.modules[name]
+        raise PluginError(f"plug-in file {path}: cannot be imported: {type(error).__name__}: {error}") from error
+    return module

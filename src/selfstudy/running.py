@@ -77,8 +77,8 @@ def show_plan(config: str, overrides: Sequence[str] = ()) -> None:
     prepared = prepare(config, overrides, download=False)
     sizes = prepared.sizes()
     table = Table(title=f"{prepared.name}: {len(prepared.plan.steps)} steps", title_justify="left")
-    for heading in ("step", "artifact", "state", "work"):
-        table.add_column(heading)
+    for heading in ("step", "state", "work", "artifact"):
+        table.add_column(heading, overflow="fold")
     disk = 0
     for step in prepared.plan.steps:
         store, kind, fingerprint = prepared.store, step.stage.kind, step.fingerprint
@@ -88,7 +88,8 @@ def show_plan(config: str, overrides: Sequence[str] = ()) -> None:
         else:
             disk += forecast.disk
             state = "[cyan]to continue[/]" if fingerprint and store.in_progress(kind, fingerprint) else "to do"
-        table.add_row(escape(step.name), step.artifact_name, state, forecast.work)
+        if "part_of" not in step.about:
+            table.add_row(escape(step.name), state, forecast.work, step.artifact_name)
     console.print(table)
     for what in prepared.missing:
         console.print(f"[yellow]not on this machine yet:[/] {escape(what)}")
@@ -107,6 +108,8 @@ def show_status(run: str | None, root: Path) -> None:
     folder = find_run(run, root)
     results = read_results(folder)
     for step in results.steps:
+        if "part_of" in step.about:
+            continue
         mark = "[green]✓[/]" if step.artifact else "[cyan]…[/]" if step.in_progress else "·"
         facts = summary(step.artifact.metrics()) if step.artifact else ""
         console.print(f"{mark} {escape(step.name)}  [dim]{escape(facts)}[/]")

@@ -70,8 +70,9 @@ def test_second_writer_is_refused_by_name_and_a_dead_holder_is_replaced(tmp_path
     holder = context.Process(target=_hold, args=(tmp_path, ready, leave))
     holder.start()
     assert ready.wait(20)
-    with pytest.raises(StorageError, match=f"toy-f00d is being made by process {holder.pid}"), Store(tmp_path).building(
-        "toy", "f00d"
+    with (
+        pytest.raises(StorageError, match=f"toy-f00d is being made by process {holder.pid}"),
+        Store(tmp_path).building("toy", "f00d"),
     ):
         pass
     holder.kill()

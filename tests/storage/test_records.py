@@ -17,13 +17,19 @@ from selfstudy.types import Completion, Example, Pair, Problem, Sample, Verdict
 texts = st.text(st.characters(codec=None), max_size=20)  # lone surrogates included
 spans = st.lists(st.tuples(st.integers(0, 9), st.integers(10, 19)), max_size=2).map(tuple)
 completions = st.builds(
-    Completion, texts, st.lists(st.integers(0, 10**6), max_size=5).map(tuple), spans, st.sampled_from(["stop", "length"])
+    Completion,
+    texts,
+    st.lists(st.integers(0, 10**6), max_size=5).map(tuple),
+    spans,
+    st.sampled_from(["stop", "length"]),
 )
 floats = st.floats(allow_nan=False, allow_infinity=False)
 records = {
     Problem: st.builds(Problem, texts, texts, texts, st.none() | texts, st.dictionaries(texts, texts, max_size=2)),
     Sample: st.builds(Sample, texts, st.integers(0, 99), completions, floats),
-    Verdict: st.builds(Verdict, texts, st.integers(0, 99), st.sampled_from(["right", "wrong"]), st.none() | texts, texts),
+    Verdict: st.builds(
+        Verdict, texts, st.integers(0, 99), st.sampled_from(["right", "wrong"]), st.none() | texts, texts
+    ),
     Pair: st.builds(Pair, texts, completions, completions, st.sampled_from(["gold", "sample"]), floats),
     Example: st.builds(Example, texts, completions, st.sampled_from(["gold", "pseudo"])),
 }

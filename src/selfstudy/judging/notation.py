@@ -37,8 +37,9 @@ class Notation:
 
         Only annotations and newlines change (a newline becomes one space where there is none); idempotent.
         """
-        text = _ANNOTATION.sub(lambda match: self.annotate(*_parts(match)), solution)
-        return text if self.newline == "\n" else _NEWLINES.sub(self.newline, text)
+        # Newlines first, since one may stand inside an annotation.
+        text = solution if self.newline == "\n" else _NEWLINES.sub(self.newline, solution)
+        return _ANNOTATION.sub(lambda match: self.annotate(*_parts(match)), text)
 
 
 ANGLE = Notation("angle", opening="<<", equals="=", closing=">>", newline="\n")
@@ -46,11 +47,11 @@ BRACKET = Notation("bracket", opening="[ ", equals=" = ", closing=" ]", newline=
 NOTATIONS = {notation.name: notation for notation in (ANGLE, BRACKET)}
 
 _ANNOTATION = re.compile(r"<<([^<>=\n]*)=([^<>\n]*)>>|\[ ([^\[\]=\n]*) = ([^\[\]\n]*) \]")
-_NEWLINES = re.compile(r"[ \t]*[\r\n]+[ \t]*")
+_NEWLINES = re.compile(r"(?<![ \t])[ \t]*[\r\n][ \t\r\n]*")  # the lookbehind keeps long blanks linear
 
 
 def _parts(match: re.Match[str]) -> tuple[str, str]:
     angle_expression, angle_result, bracket_expression, bracket_result = match.groups()
     if angle_expression is not None:
         return angle_expression.strip(), angle_result.strip()
-    return bracket_expression, bracket_result
+    return bracket_expression.strip(), bracket_result.strip()

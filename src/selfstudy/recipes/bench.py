@@ -1,4 +1,4 @@
-"""The bench on which recipes are laid out: one verb for each stage, with the settings and inputs that every recipe shares.
+"""The bench on which recipes are laid out: one verb for each stage, with the settings and inputs that all recipes share.
 
 Verbs record steps; nothing is computed here.
 """
@@ -52,19 +52,16 @@ class Bench:
 
     def problems(self) -> Step:
         """Read and split the problems; recorded once."""
-        for step in self.plan.steps:
-            if step.name == "problems":
-                return step
         stage = LoadProblems(settings=self.config.problems, seed=self.config.seed)
-        return self.plan.add("problems", stage, {"data": self.data})
+        return self.plan.find("problems") or self.plan.add("problems", stage, {"data": self.data})
 
     def base(self) -> Step | Leaf:
-        """Return the base model, created where the config names a preset."""
+        """Return the base model, created (once) where the config names a preset."""
         if self.model is not None:
             return self.model
         c = self.config
         stage = CreateModel(preset=c.model, vocab_size=c.vocab_size, format=c.prompt, seed=c.seed)
-        return self.plan.add("base", stage, {"problems": self.problems()})
+        return self.plan.find("base") or self.plan.add("base", stage, {"problems": self.problems()})
 
     def pool(self) -> Pool:
         """Return an empty pool."""
@@ -122,9 +119,12 @@ class Bench:
             start=start,
             count=count,
         )
-        samples = self.plan.add(name, stage, {"model": model, "problems": self.problems()})
+        whole = name if split == "unlabelled" else name.rpartition("/")[0]
+        about = {"part_of": whole} if whole != name else {}
+        samples = self.plan.add(name, stage, {"model": model, "problems": self.problems()}, about)
         judge = Verify(verifier=c.verifier, split=split)
-        verdicts = self.plan.add(f"{name}/verdicts", judge, {"samples": samples, "problems": self.problems()})
+        judged = {"samples": samples, "problems": self.problems()}
+        verdicts = self.plan.add(f"{name}/verdicts", judge, judged, {"part_of": whole})
         return Pool((samples,), (verdicts,))
 
     def pair(self, name: str, pool: Pool) -> Step:

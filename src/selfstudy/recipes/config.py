@@ -44,7 +44,7 @@ class Config(Settings):
         root: Where artifacts and runs lie.
         model: A preset's name, a folder, or a Hub id; the base model of every fine-tuning.
         vocab_size: Of the tokenizer that a preset gets, trained on the training problems.
-        samples_per_step: Sample indices come in steps of so many; raising a number of samples later draws new steps only.
+        samples_per_step: Sample indices come in steps of so many; raising a number of samples later adds steps.
         checkpoint_every: Optimizer steps between checkpoints; changes no result.
         devices: Processes a stage may start; changes no result.
     """

@@ -25,8 +25,8 @@ from selfstudy.pipeline import Leaf, Plan, leaf
 from selfstudy.problems.sources import load_source
 from selfstudy.recipes.bench import Bench
 from selfstudy.recipes.config import Config
-from selfstudy.storage.artifacts import Store
 from selfstudy.stages.base import Sizes
+from selfstudy.storage.artifacts import Store
 from selfstudy.storage.atomic import write_bytes, write_json
 from selfstudy.types import SILENT
 

@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 
 class Evaluate(Stage):
-    """Writes ``problems.json``: each problem's greedy outcome, and its numbers of samples, right and distinct right ones.
+    """Writes ``problems.json``: each problem's greedy outcome, and how many samples it has, right and distinct right.
 
     Attributes:
         split: Which problems.

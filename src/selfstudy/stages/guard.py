@@ -1,8 +1,8 @@
 """The guard of preference learning: it watches what the policy is trained for, the yield of pseudo-labels.
 
 Preference learning is known to lower the likelihood of right answers too and can destroy a small model while its pair
-accuracy rises. So every few steps the policy draws solutions of problems that were held out of the pairs; what counts is
-the number of distinct right ones. The best checkpoint is used; if none beats the SFT model, that one is.
+accuracy rises. So every few steps the policy draws solutions of problems that were held out of the pairs; what counts
+is the number of distinct right ones. The best checkpoint is used; if none beats the SFT model, that one is.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class GuardSettings(Settings):
 class Guard:
     """Looks at a policy in training.
 
-    What it saw is kept in ``guard.json``: a look is a pure function of (seed, step), so that after a kill looks are taken
-    from there instead of being repeated.
+    What it saw is kept in ``guard.json``: a look is a pure function of (seed, step), so that after a kill looks are
+    taken from there instead of being repeated.
 
     Attributes:
         settings: When and how to look.

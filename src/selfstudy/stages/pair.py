@@ -9,10 +9,10 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from selfstudy.config import Settings
+from selfstudy.models.format import FormatSettings
 from selfstudy.problems.split import hold_out
 from selfstudy.selection.pairers import PairerSpec, default_pairer, load_pairer
 from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, candidates, one, read_split
-from selfstudy.models.format import FormatSettings
 from selfstudy.storage.records import write_records
 from selfstudy.types import Context, Pair, Problem
 

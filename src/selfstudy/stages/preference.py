@@ -1,4 +1,4 @@
-"""Preference learning from the policy's own right and wrong solutions, with the policy as the reference, under a guard."""
+"""Preference learning from the policy's own right and wrong solutions, the policy as reference, under a guard."""
 
 from __future__ import annotations
 
@@ -125,8 +125,8 @@ class Preference(Stage):
             return None
         if not held_out:
             raise ConfigError(
-                "preference.guard looks at problems held out of the pairs, and there are none; raise pairs.held_out or set "
-                "preference.guard=off"
+                "preference.guard looks at problems held out of the pairs, and there are none; raise pairs.held_out or "
+                "set preference.guard=off"
             )
         solver = make_solver(model, format, self.sampling, seed=self.seed, purpose="guard", round=self.round)
         verifier = load_verifier(self.verifier)

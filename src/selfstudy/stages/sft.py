@@ -100,8 +100,9 @@ class Sft(Stage):
         write_json(out / "left_out.json", left_out)
         if not kept:
             raise TrainingError(
-                f"all {len(examples)} examples are longer than sft.max_prompt_tokens={self.settings.max_prompt_tokens} or "
-                f"sft.max_completion_tokens={self.settings.max_completion_tokens}; raise them"
+                f"all {len(examples)} examples are longer than sft.max_prompt_tokens "
+                f"({self.settings.max_prompt_tokens}) or sft.max_completion_tokens "
+                f"({self.settings.max_completion_tokens}); raise them"
             )
         return kept
 

@@ -1,7 +1,8 @@
 """Artifacts: complete, immutable folders named by what they were made from.
 
-``<root>/artifacts/sample-c70072eef3d029c1/`` holds files and ``manifest.json``; ``….tmp/`` is one in progress. The manifest lists every file with size and sha256 and the stage's metrics; seconds, host and versions stand in a
-section of their own that two equal runs need not share.
+``<root>/artifacts/sample-c70072eef3d029c1/`` holds files and ``manifest.json``; ``….tmp/`` is one in progress. The
+manifest lists every file with size and sha256 and the stage's metrics; seconds, host and versions stand in a section of
+their own that two equal runs need not share.
 """
 
 from __future__ import annotations

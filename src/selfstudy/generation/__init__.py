@@ -1,0 +1,1 @@
+"""Sampling: many completions of many prompts at once, with hooks that write tokens themselves."""

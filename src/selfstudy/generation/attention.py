@@ -1,0 +1,286 @@
+"""Attention over a flat list of tokens: the one place in a model that knows rows.
+
+Everything else in a transformer treats tokens alike, so a step of the engine hands the model one row with all tokens of
+all rows behind each other, without padding, and a keyword argument ``step`` that reaches this function through the
+library's attention interface. It writes the tokens' keys and values into preallocated slots and attends row by row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AttentionInterface
+
+from selfstudy.errors import ModelError
+
+IMPLEMENTATION = "selfstudy_ragged"
+
+
+class Step(Protocol):
+    """What a forward pass does with queries, keys and values."""
+
+    def attend(self, call: Call) -> Tensor:
+        """Return (1, N, H, D) for the N tokens of the pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One layer's attention. Shapes: H query heads, Hkv key–value heads, N tokens of the pass.
+
+    Attributes:
+        module: The layer's attention module.
+        query: (1, H, N, D).
+        key: (1, Hkv, N, D); of all prompts, (P, H, T, D), where the module attends to the encoder.
+        value: Likewise.
+        scaling: Factor of the scores.
+        window: A token sees itself and the ``window - 1`` before it; None: all before it.
+        softcap: Scores are bounded by ``softcap · tanh(score / softcap)``.
+    """
+
+    module: nn.Module
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    scaling: float
+    window: int | None
+    softcap: float | None
+
+    def over(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+        """Attend with query (B, Q, H, D), key and value (B, Hkv, T, D), bias (B, 1 or H, Q, T); return (B, Q, H, D).
+
+        Query heads that share keys stand behind each other in one product, so that keys are not copied for them.
+        """
+        b, q, h, d = query.shape
+        group = h // key.shape[1]
+        grouped = query.transpose(1, 2)  # (B, H, Q, D)
+        if group > 1:
+            grouped = grouped.reshape(b, key.shape[1], group * q, d)
+            bias = bias.repeat(1, 1, group, 1) if q > 1 else bias
+        if self.softcap is None:
+            out = F.scaled_dot_product_attention(grouped, key, value, attn_mask=bias, scale=self.scaling)
+        else:
+            scores = torch.tanh(grouped @ key.transpose(2, 3) * (self.scaling / self.softcap)) * self.softcap + bias
+            out = scores.softmax(-1, dtype=torch.float32).to(value.dtype) @ value
+        return out.reshape(b, h, q, -1).transpose(1, 2)
+
+
+def ragged_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    step: Step | None = None,
+    **unused: Any,  # dropout, position_bias …: the library passes what each architecture has
+) -> tuple[Tensor, None]:
+    """Attend as the library's interface asks: (1, H, N, D) in, (1, N, H, D) out.
+
+    Raises:
+        ModelError: The architecture does not hand keyword arguments down, builds a mask of its own, or has sinks.
+    """
+    if step is None or attention_mask is not None or s_aux is not None:
+        what = "does not say which step it is in" if step is None else "masks or sinks of its own"
+        raise ModelError(f"{type(module).__name__}: {what}; this architecture cannot be sampled here")
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    return step.attend(Call(module, query, key, value, scale, sliding_window, softcap)), None
+
+
+AttentionInterface.register(IMPLEMENTATION, ragged_attention)
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Keys and values of each attention module, (slots, Hkv, length, D), made when the module first asks.
+
+    Attributes:
+        slots: Rows, or prompts.
+        length: Tokens that a slot can hold.
+        layers: Keys and values by module.
+        windows: That modules asked for.
+    """
+
+    slots: int
+    length: int
+    layers: dict[nn.Module, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    windows: set[int] = field(default_factory=set)
+
+    def of(self, module: nn.Module, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a module's keys and values, with heads and width of ``key`` and ``value`` (·, Hkv, ·, D)."""
+        if module not in self.layers:
+            # Zeros, since what is masked still takes part as 0 · value.
+            self.layers[module] = (
+                key.new_zeros(self.slots, key.shape[1], self.length, key.shape[3]),
+                value.new_zeros(self.slots, value.shape[1], self.length, value.shape[3]),
+            )
+        return self.layers[module]
+
+    def copy(self, source: Cache, sources: Tensor, targets: Tensor, length: int) -> None:
+        """Copy the first ``length`` tokens of slots ``sources`` of ``source`` into slots ``targets``."""
+        for module, (keys, values) in source.layers.items():
+            own_keys, own_values = self.of(module, keys, values)
+            own_keys[targets, :, :length] = keys[sources, :, :length]
+            own_values[targets, :, :length] = values[sources, :, :length]
+
+    def token_bytes(self) -> int:
+        """Return the bytes that one token takes, over all layers."""
+        return sum(t.shape[1] * t.shape[3] * t.element_size() for pair in self.layers.values() for t in pair)
+
+
+def causal_bias(positions: Tensor, length: int, window: int | None, table: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """Return what is added to scores: −∞ where a token must not look, else 0 or T5's bias for the distance.
+
+    Args:
+        positions: (B, Q) of the queries in their rows.
+        length: T, keys from position 0 on.
+        window: As in :class:`Call`.
+        table: (H, ≥ T) bias for each distance; None for 0.
+        dtype: Of the scores.
+
+    Returns:
+        (B, 1 or H, Q, T).
+    """
+    distance = positions[:, :, None] - torch.arange(length, device=positions.device)
+    hidden = distance < 0
+    if window is not None:
+        hidden |= distance >= window
+    if table is None:
+        bias = torch.zeros(distance.shape, dtype=dtype, device=positions.device)[:, None]
+    else:
+        bias = table.to(dtype)[:, distance.clamp(min=0)].transpose(0, 1)
+    return bias.masked_fill(hidden[:, None], -torch.inf)
+
+
+@dataclass(frozen=True)
+class Prefill:
+    """Prompts of causal models, flat behind each other; each sees itself, and its keys and values are stored.
+
+    Attributes:
+        cache: Takes a prompt's keys and values in its slot.
+        slots: (P,) where the prompts go.
+        padded: (P, L) flat index of each prompt's tokens; anything behind its end.
+        flat: (N,) where in the flattened (P, L) each token stands.
+    """
+
+    cache: Cache
+    slots: Tensor
+    padded: Tensor
+    flat: Tensor
+    biases: dict[int | None, Tensor] = field(default_factory=dict)
+
+    def attend(self, call: Call) -> Tensor:
+        """Attend within each prompt. Padding is on the right, where causal attention never looks."""
+        length = self.padded.shape[1]
+        bias = self.biases.get(call.window)
+        if bias is None:
+            positions = torch.arange(length, device=self.slots.device)[None]
+            bias = self.biases[call.window] = causal_bias(positions, length, call.window, None, call.query.dtype)
+        key, value = (flat[0][:, self.padded].transpose(0, 1) for flat in (call.key, call.value))  # (P, Hkv, L, D)
+        keys, values = self.cache.of(call.module, call.key, call.value)
+        keys[self.slots, :, :length] = key
+        values[self.slots, :, :length] = value
+        out = call.over(call.query[0].transpose(0, 1)[self.padded], key, value, bias)
+        return out.flatten(0, 1)[self.flat][None]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunks:
+    """The tokens of chunks but for the last of each row: they come behind the rows' last tokens in the flat list.
+
+    Attributes:
+        rows: (R,) which rows have any.
+        padded: (R, C) flat index of their tokens; anything behind the end.
+        positions: (R, C) of the tokens in their rows; 0 behind the end.
+        flat: (E,) where in the flattened (R, C) each of the E tokens stands.
+    """
+
+    rows: Tensor
+    padded: Tensor
+    positions: Tensor
+    flat: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Cross:
+    """How tokens look at prompts: grouped by prompt, so that a prompt's keys are read once for all its rows.
+
+    Attributes:
+        padded: (P, M) flat index of the tokens that look at each prompt; anything behind the end.
+        flat: (N,) where in the flattened (P, M) each token stands.
+        bias: (P, 1, 1, T) −∞ behind each prompt's end.
+    """
+
+    padded: Tensor
+    flat: Tensor
+    bias: Tensor
+
+
+@dataclass(frozen=True)
+class Decode:
+    """One token of every row, and the chunks of those that have one.
+
+    Attributes:
+        cache: Of the rows.
+        rows: S; row i is in slot i, and the first S tokens of the flat list are the rows' last ones.
+        slots: (N,) each token's row.
+        positions: (N,) its position there.
+        longest: T, tokens in the longest row.
+        chunks: None where no row has one.
+        cross: None for causal models.
+        cross_modules: Modules that look at prompts.
+        table: (H, ≥ T) T5's bias for each distance.
+        biases: Kept for the layers to come.
+    """
+
+    cache: Cache
+    rows: int
+    slots: Tensor
+    positions: Tensor
+    longest: int
+    chunks: Chunks | None
+    cross: Cross | None
+    cross_modules: frozenset[nn.Module]
+    table: Tensor | None
+    biases: dict[int | None, tuple[Tensor, Tensor | None]] = field(default_factory=dict)
+
+    def attend(self, call: Call) -> Tensor:
+        """Attend to the row's own tokens, or to its prompt."""
+        query = call.query[0].transpose(0, 1)  # (N, H, D)
+        if call.module in self.cross_modules:
+            assert self.cross is not None
+            used, bias = len(self.cross.padded), self.cross.bias
+            key, value = (full[:used, :, : bias.shape[-1]] for full in (call.key, call.value))
+            return call.over(query[self.cross.padded], key, value, bias).flatten(0, 1)[self.cross.flat][None]
+        keys, values = self.cache.of(call.module, call.key, call.value)
+        if call.window is not None:
+            self.cache.windows.add(call.window)
+        keys[self.slots, :, self.positions] = call.key[0].transpose(0, 1)
+        values[self.slots, :, self.positions] = call.value[0].transpose(0, 1)
+        keys, values = keys[:, :, : self.longest], values[:, :, : self.longest]
+        bias, chunk_bias = self._biases(call)
+        out = call.over(query[: self.rows, None], keys[: self.rows], values[: self.rows], bias)[:, 0]
+        if self.chunks is not None:
+            # Few rows have a chunk in any one step: copying their keys costs less than a wide query for every row.
+            assert chunk_bias is not None
+            rows, chunks = self.chunks.rows, self.chunks
+            more = call.over(query[chunks.padded], keys[rows], values[rows], chunk_bias)
+            out = torch.cat([out, more.flatten(0, 1)[chunks.flat]])
+        return out[None]
+
+    def _biases(self, call: Call) -> tuple[Tensor, Tensor | None]:
+        found = self.biases.get(call.window)
+        if found is None:
+            how = (self.longest, call.window, self.table, call.query.dtype)
+            found = self.biases[call.window] = (
+                causal_bias(self.positions[: self.rows, None], *how),
+                causal_bias(self.chunks.positions, *how) if self.chunks is not None else None,
+            )
+        return found

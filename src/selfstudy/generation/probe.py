@@ -1,0 +1,120 @@
+"""The probe: an architecture is sampled only if ragged rows with chunks give what plain forward passes give."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from selfstudy.errors import ModelError
+from selfstudy.generation.decoder import Decoder, evaluating, ragged
+from selfstudy.models.load import family
+
+Chunked = Sequence[Sequence[int]]
+
+# Of the logits' size; a wrong mask or position gives about 1.
+_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.02}
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the probe learned.
+
+    Attributes:
+        token_bytes: Of one token's keys and values, over all layers.
+        windowed: Whether any layer said that it looks back a limited way only.
+    """
+
+    token_bytes: int
+    windowed: bool
+
+
+@dataclass(slots=True)
+class _Lane:
+    prompt: int
+    cached: int
+    pending: list[int]
+
+
+def probe(model: PreTrainedModel) -> Facts:
+    """Decode a few tokens in two ragged rows, in chunks, and compare with plain forward passes.
+
+    Raises:
+        ModelError: They differ; names the architecture.
+    """
+    prompts = (_tokens(model, 0, 11), _tokens(model, 11, 7))
+    completions = (
+        (_tokens(model, 18, 3), _tokens(model, 21, 1), _tokens(model, 22, 1)),
+        (_tokens(model, 23, 1), _tokens(model, 24, 2), _tokens(model, 26, 1)),
+    )
+    with evaluating(model):
+        alone = torch.stack([_plain(model, p, c) for p, c in zip(prompts, completions, strict=True)])
+    with ragged(model):
+        decoder = Decoder(model, rows=2, prompts=2, prompt_length=11, length=24)
+        together = _decode(decoder, prompts, completions)
+    error = ((together - alone).norm() / alone.norm()).item()
+    if not error <= _TOLERANCE.get(model.dtype, 1e-3):
+        raise ModelError(
+            f"{type(model).__name__}: logits of ragged rows differ from those of plain forward passes by {error:.2g} of "
+            "their size; this architecture cannot be sampled here"
+        )
+    return Facts(decoder.cache.token_bytes(), bool(decoder.cache.windows))
+
+
+def check_window(model: PreTrainedModel, facts: Facts, length: int) -> None:
+    """Refuse rows that are longer than a window of which the layers' attention is not told.
+
+    Raises:
+        ModelError: The config has a window, ``length`` exceeds it, and no layer passed it on.
+    """
+    config = model.config.get_text_config()
+    kinds = getattr(config, "layer_types", None)
+    for name, kind, told in (
+        ("sliding_window", "sliding_attention", facts.windowed),
+        ("attention_chunk_size", "chunked_attention", False),
+    ):
+        window = getattr(config, name, None)
+        if window is not None and length > window and (kinds is None or kind in kinds) and not told:
+            raise ModelError(
+                f"{type(model).__name__}: rows of up to {length} tokens exceed {name}={window}, which its attention is "
+                "not told of here; lower max_new_tokens or leave out long prompts"
+            )
+
+
+def _decode(decoder: Decoder, prompts: Chunked, completions: Sequence[Chunked]) -> Tensor:
+    """Return (2, steps, V) logits behind each prompt and chunk."""
+    decoder.load(prompts, [1, 0])
+    lanes = [_Lane(slot, *decoder.start(prompt)) for slot, prompt in zip((1, 0), prompts, strict=True)]
+    decoder.admit([0, 1], [1, 0])
+    logits = [decoder.step(lanes)]
+    for chunks in zip(*completions, strict=True):
+        for lane, chunk in zip(lanes, chunks, strict=True):
+            lane.cached += len(lane.pending)
+            lane.pending = list(chunk)
+        logits.append(decoder.step(lanes))
+    return torch.stack(logits, 1).float()
+
+
+def _plain(model: PreTrainedModel, prompt: Sequence[int], chunks: Chunked) -> Tensor:
+    """Return (steps, V) logits behind the prompt and each chunk, from one forward pass."""
+    completion = [token for chunk in chunks for token in chunk]
+    ends = [0, *accumulate(map(len, chunks))]
+    if family(model) == "seq2seq":
+        start = Decoder(model, rows=1, prompts=1, prompt_length=1, length=1).start(prompt)[1]
+        inputs = torch.tensor([start + completion], device=model.device)
+        prompt_ids = torch.tensor([prompt], device=model.device)
+        logits = model(input_ids=prompt_ids, decoder_input_ids=inputs, use_cache=False).logits[0]
+    else:
+        row = torch.tensor([[*prompt, *completion]], device=model.device)
+        logits = model(input_ids=row, use_cache=False).logits[0, len(prompt) - 1 :]
+    return logits[ends].float()
+
+
+def _tokens(model: PreTrainedModel, first: int, count: int) -> list[int]:
+    """Return tokens that differ from one another, all over the vocabulary."""
+    size = model.config.get_text_config().vocab_size
+    return [(13 + 7919 * i) % size for i in range(first, first + count)]

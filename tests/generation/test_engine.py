@@ -1,0 +1,252 @@
+"""Greedy decoding against ``generate``, and rows against one another."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import BartConfig, BartForConditionalGeneration, GPT2Config, GPT2LMHeadModel, PreTrainedModel
+
+from selfstudy.errors import ModelError
+from selfstudy.generation.engine import Request
+from selfstudy.generation.hooks import Forced
+from selfstudy.learning.logprobs import plain_logprobs
+from selfstudy.types import Sample
+from tests.fakes import tiny_llama, tiny_t5
+from tests.generation.conftest import VOCABULARY, make_engine, make_model, make_requests
+
+LENGTHS = (5, 19, 1, 12, 12, 3, 8, 17, 2)
+
+
+def generated(model: PreTrainedModel, prompt: tuple[int, ...], limit: int) -> list[int]:
+    ids = torch.tensor([prompt])
+    model.generation_config.pad_token_id = 0
+    out = model.generate(
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=limit, do_sample=False, eos_token_id=1
+    )[0].tolist()
+    return out[1:] if model.config.is_encoder_decoder else out[len(prompt) :]
+
+
+def test_greedy_equals_generate_on_ragged_prompts_with_refill(model, tokenizer):
+    requests = make_requests(LENGTHS)
+    samples = make_engine(model, tokenizer, temperature=0, max_new_tokens=24, max_batch_tokens=4 * 44).generate(
+        requests
+    )
+    assert [list(s.completion.token_ids) for s in samples] == [generated(model, r.prompt_ids, 24) for r in requests]
+    assert len({token for s in samples for token in s.completion.token_ids}) >= 20
+
+
+def test_rows_do_not_depend_on_their_batch(some_model, tokenizer):
+    requests = make_requests(LENGTHS[:6], samples=3)
+    settings = {"temperature": 1.3, "max_new_tokens": 20}
+    together = make_engine(some_model, tokenizer, **settings).generate(requests)
+    refilled = make_engine(some_model, tokenizer, **settings, max_batch_tokens=5 * 40).generate(requests)
+    engine = make_engine(some_model, tokenizer, **settings)
+    alone = [
+        sample
+        for request in requests
+        for index in request.indices
+        for sample in engine.generate([Request(request.problem_id, request.prompt_ids, range(index, index + 1))])
+    ]
+    assert plain(together) == plain(refilled) == plain(alone)
+    for first, second in zip(together, alone, strict=True):
+        assert first.logprob == pytest.approx(second.logprob, abs=1e-3)
+    assert len({s.completion.token_ids for s in together}) == 18  # samples of a problem differ
+    assert {s.completion.finish for s in together} <= {"stop", "length"}
+
+
+def test_order_of_requests_does_not_matter(some_model, tokenizer):
+    requests = make_requests(LENGTHS, samples=2)
+    engine = make_engine(some_model, tokenizer, temperature=1.0, max_new_tokens=12, max_batch_tokens=5 * 31)
+    forwards, backwards = engine.generate(requests), engine.generate(requests[::-1])
+    assert sorted(plain(forwards)) == sorted(plain(backwards))
+    assert [s.problem_id for s in backwards] == [f"p{i}" for i in range(8, -1, -1) for _ in range(2)]
+
+
+def test_seed_purpose_and_round_change_the_draws(tokenizer):
+    model = make_model("llama")
+    requests = make_requests([4], samples=2)
+    first = make_engine(model, tokenizer, temperature=1.0, max_new_tokens=12).generate(requests)
+    again = make_engine(model, tokenizer, temperature=1.0, max_new_tokens=12).generate(requests)
+    other = make_engine(model, tokenizer, temperature=1.0, max_new_tokens=12, seed=1).generate(requests)
+    assert first == again
+    assert plain(first) != plain(other)
+
+
+class Scribe:
+    """Forces what a table says behind certain tokens."""
+
+    counts = {}  # noqa: RUF012
+
+    def __init__(self, table: dict[int, Forced]):
+        self.table = table
+
+    def start(self):
+        return self
+
+    def feed(self, token_id):
+        return self.table.get(token_id)
+
+
+def test_chunks_are_computed_as_if_drawn(model, tokenizer):
+    """What follows a chunk is the greedy continuation of all the text before it; forced spans are where they belong."""
+    requests = make_requests(LENGTHS)
+    engine = make_engine(model, tokenizer, temperature=0, max_new_tokens=24, max_batch_tokens=4 * 44)
+    said = sorted({token for s in engine.generate(requests) for token in s.completion.token_ids[:12]} - {1})
+    table = {token: Forced((7, 8, 9, 10), replace_last=i % 4 == 0) for i, token in enumerate(said) if i % 2 == 0}
+    engine._hook = Scribe(table)
+    chunks = 0
+    for request, sample in zip(requests, engine.generate(requests), strict=True):
+        tokens, spans = sample.completion.token_ids, sample.completion.forced
+        assert all(start < stop for start, stop in spans)
+        assert all(a[1] < b[0] for a, b in zip(spans, spans[1:], strict=False))
+        forced = {position for start, stop in spans for position in range(start, stop)}
+        chunks += len(spans)
+        greedy = continuations(model, request.prompt_ids, tokens)
+        for position, token in enumerate(tokens):
+            if position in forced:
+                continue
+            assert token == greedy[position]
+            assert token not in table or position == len(tokens) - 1 or position + 1 in forced
+        drawn = [p for p in range(len(tokens)) if p not in forced]
+        logps = plain_logprobs(model, request.prompt_ids, tokens)
+        assert sample.logprob == pytest.approx(logps[drawn].sum().item(), abs=2e-3)
+        assert len(tokens) <= 24
+    assert chunks >= 5
+
+
+@torch.no_grad()
+def continuations(model: PreTrainedModel, prompt: tuple[int, ...], tokens: tuple[int, ...]) -> list[int]:
+    """Return the most likely token at each position of a completion."""
+    if model.config.is_encoder_decoder:
+        logits = model(input_ids=torch.tensor([prompt]), decoder_input_ids=torch.tensor([[0, *tokens[:-1]]])).logits[0]
+    else:
+        logits = model(input_ids=torch.tensor([[*prompt, *tokens[:-1]]])).logits[0, len(prompt) - 1 :]
+    return logits.argmax(-1).tolist()
+
+
+def test_logprob_is_untempered_over_drawn_tokens(some_model, tokenizer):
+    requests = make_requests(LENGTHS[:3], samples=2)
+    samples = make_engine(some_model, tokenizer, temperature=0.5, top_k=20, max_new_tokens=16).generate(requests)
+    by_id = {r.problem_id: r for r in requests}
+    for sample in samples:
+        logps = plain_logprobs(some_model, by_id[sample.problem_id].prompt_ids, sample.completion.token_ids)
+        assert sample.logprob == pytest.approx(logps.sum().item(), abs=1e-3)
+
+
+def test_forced_tokens_are_cut_at_the_limit(tokenizer):
+    engine = make_engine(make_model("llama"), tokenizer, temperature=0, max_new_tokens=6)
+    engine._hook = Scribe({token: Forced((7, 8, 9, 10)) for token in range(2, VOCABULARY)})
+    (sample,) = engine.generate(make_requests([4]))
+    drawn = sample.completion.token_ids[0]
+    assert sample.completion.token_ids[1:5] == (7, 8, 9, 10)
+    assert (len(sample.completion.token_ids), sample.completion.forced) == (6, ((1, 5),))
+    assert sample.completion.finish == "length"
+    assert drawn not in (7, 8, 9, 10)
+
+
+def test_every_eos_token_ends_a_completion(tokenizer):
+    model = make_model("llama")
+    (free,) = make_engine(model, tokenizer, temperature=0, max_new_tokens=10).generate(make_requests([4]))
+    stop = free.completion.token_ids[5]
+    cut = free.completion.token_ids.index(stop) + 1
+    model.generation_config.eos_token_id = [1, stop]
+    (ended,) = make_engine(model, tokenizer, temperature=0, max_new_tokens=10).generate(make_requests([4]))
+    assert ended.completion.token_ids == free.completion.token_ids[:cut]
+    assert ended.completion.finish == "stop"
+
+
+def test_samples_that_are_added_later_are_the_same(tokenizer):
+    model = make_model("llama")
+    engine = make_engine(model, tokenizer, temperature=1.0, max_new_tokens=10)
+    (request,) = make_requests([4], samples=4)
+    later = Request(request.problem_id, request.prompt_ids, range(2, 4))
+    assert plain(engine.generate([request]))[2:] == plain(engine.generate([later]))
+
+
+def test_nothing_asked_nothing_drawn(tokenizer):
+    engine = make_engine(make_model("llama"), tokenizer)
+    assert engine.generate([]) == []
+    assert engine.generate(make_requests([4], samples=0)) == []
+
+
+def test_over_long_and_empty_prompts_are_refused_by_id(tokenizer):
+    engine = make_engine(tiny_llama(VOCABULARY, max_position_embeddings=64), tokenizer, max_new_tokens=50)
+    fits, over = make_requests([14, 15])
+    engine.check([fits])
+    with pytest.raises(ModelError, match=r"p1 \(15\): .* 64 positions"):
+        engine.generate([fits, over])
+    with pytest.raises(ModelError, match=r"empty: the prompt has no tokens"):
+        engine.check([Request("empty", (), range(1))])
+
+
+def test_a_window_nobody_passes_on_is_refused(tokenizer):
+    model = tiny_llama(VOCABULARY)
+    model.config.sliding_window = 32
+    engine = make_engine(model, tokenizer, max_new_tokens=30)
+    engine.check(make_requests([2]))
+    with pytest.raises(ModelError, match="sliding_window=32"):
+        engine.check(make_requests([3]))
+
+
+def test_bart_and_architectures_that_fail_the_probe_are_refused(tokenizer):
+    bart = BartForConditionalGeneration(
+        BartConfig(vocab_size=VOCABULARY, d_model=16, encoder_layers=1, decoder_layers=1, encoder_ffn_dim=16)
+    )
+    with pytest.raises(ModelError, match="BartForConditionalGeneration cannot be sampled"):
+        make_engine(bart, tokenizer)
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=1, n_head=4, n_positions=64))
+    wpe = model.transformer.wpe
+    # Positions that depend on the place in the batch, as some architectures have them.
+    wpe.forward = lambda positions: torch.nn.functional.embedding(
+        torch.arange(positions.shape[1])[None] % 64, wpe.weight * 50
+    )
+    model.generation_config.eos_token_id = 1
+    with pytest.raises(ModelError, match="ragged rows differ"):
+        make_engine(model, tokenizer)
+
+
+def test_logits_that_are_not_finite_stop_the_run(tokenizer):
+    model = tiny_llama(VOCABULARY)
+    engine = make_engine(model, tokenizer, max_new_tokens=4)
+    with torch.no_grad():
+        model.lm_head.weight[5] = torch.nan
+    with pytest.raises(ModelError, match="p0: the model's logits are not finite"):
+        engine.generate(make_requests([4]))
+
+
+@pytest.mark.parametrize("make", [tiny_llama, tiny_t5])
+def test_the_model_is_left_as_it_was(make, tokenizer):
+    model = make(VOCABULARY).train()
+    model.get_output_embeddings().eval()
+    part = model.get_decoder()
+    before = part.config._attn_implementation
+    engine = make_engine(model, tokenizer, max_new_tokens=4)
+    engine.generate(make_requests([4, 6]))
+    assert part.config._attn_implementation == before
+    assert model.training
+    assert not model.get_output_embeddings().training
+    assert not model.get_output_embeddings()._forward_pre_hooks
+    model(input_ids=torch.tensor([[5, 6]]), labels=torch.tensor([[5, 6]])).loss.backward()
+
+
+def test_bfloat16(some_model, tokenizer):
+    model = make_model("t5" if some_model.config.is_encoder_decoder else "mistral").to(torch.bfloat16)
+    samples = make_engine(model, tokenizer, temperature=1.0, max_new_tokens=8).generate(make_requests(LENGTHS))
+    assert all(s.logprob < 0 for s in samples)
+
+
+def test_progress_counts_samples(tokenizer):
+    class Bar:
+        seen = 0
+
+        def advance(self, amount=1, **shown):
+            self.seen += amount
+
+    bar = Bar()
+    engine = make_engine(make_model("llama"), tokenizer, max_new_tokens=5)
+    engine.generate(make_requests([4, 6, 2], samples=3), bar)
+    assert bar.seen == 9
+
+
+def plain(samples: list[Sample]) -> list[tuple[str, int, tuple[int, ...]]]:
+    return [(s.problem_id, s.index, s.completion.token_ids) for s in samples]

@@ -1,0 +1,87 @@
+"""Killed anywhere and run again: the hashed files equal those of an undisturbed run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selfstudy import running
+from selfstudy.running import carry_out
+from tests.system.conftest import hashes
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing catches it."""
+
+
+@pytest.mark.parametrize("family", ["causal", "seq2seq"])
+def test_stopped_at_every_event(family: str, small: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every event (a step begun, a training step, a look of the guard, a step finished) is a place to die."""
+    config = small(family)
+    carry_out(config, ["root=straight"], quiet=True)
+
+    died_at: set[tuple[str, str, Any]] = set()
+
+    class Deadly(running.Events):
+        """Dies once at every event of every kind of stage."""
+
+        kind = ""
+
+        def emit(self, event: str, fields: Mapping[str, Any]) -> None:
+            super().emit(event, fields)
+            self.kind = fields.get("kind", self.kind)
+            place = (event, self.kind, fields.get("step") if event in ("train_step", "guard") else None)
+            if (
+                event in ("step_started", "step_finished", "train_step", "guard", "guard_decided")
+                and place not in died_at
+            ):
+                died_at.add(place)
+                raise Killed
+
+    monkeypatch.setattr(running, "Events", Deadly)
+    finished = False
+    while not finished:
+        with contextlib.suppress(Killed):
+            carry_out(config, ["root=killed"], quiet=True)
+            finished = True
+    assert {kind for _, kind, _ in died_at} >= {
+        "problems",
+        "sft",
+        "samples",
+        "verdicts",
+        "pairs",
+        "preference",
+        "labels",
+    }
+    assert len(died_at) >= 30
+    assert hashes(Path("killed")) == hashes(Path("straight"))
+
+
+def test_kill_minus_nine(small: Callable[..., str]) -> None:
+    config = small("causal")
+    carry_out(config, ["root=straight"], quiet=True)
+    command = [sys.executable, "-m", "selfstudy.cli", "run", config, "root=killed", "--name", "run"]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    events = Path("killed/runs/run/events.jsonl")
+    for moment in ('"step": "sft"', '"event": "train_step"', '"step": "pair-samples-1"', '"event": "guard"'):
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        seen = events.read_text().count(moment) if events.exists() else 0
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            if events.exists() and events.read_text().count(moment) > seen:
+                break
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False).returncode == 0
+    assert hashes(Path("killed")) == hashes(Path("straight"))
+    assert not list(Path("killed/artifacts").glob("*.tmp"))
