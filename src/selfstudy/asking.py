@@ -15,6 +15,7 @@ from selfstudy.config import parse_yaml
 from selfstudy.console import console, progress, summary
 from selfstudy.errors import ConfigError, did_you_mean
 from selfstudy.generation.engine import SamplingSettings
+from selfstudy.generation.hooks import FAMILY as HOOKS
 from selfstudy.generation.solver import Solver, load_solver
 from selfstudy.judging.verdicts import judge
 from selfstudy.judging.verifiers import default_verifier, load_verifier
@@ -55,7 +56,7 @@ class Asked:
 
     def solver(self, *, seed: int, purpose: str, temperature: float, calculator: bool) -> Solver:
         """Load the model, with other sampling settings than it was trained with where asked."""
-        hook = self.sampling.hook if calculator else parse_spec("selfstudy.generation.hooks", "none")
+        hook = self.sampling.hook if calculator else parse_spec(HOOKS, "off")
         sampling = self.sampling.model_copy(update={"temperature": temperature, "hook": hook})
         return load_solver(self.folder, read_format(self.folder), sampling, self.compute, seed=seed, purpose=purpose)
 

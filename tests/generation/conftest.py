@@ -10,6 +10,8 @@ import torch
 from transformers import (
     Gemma2Config,
     Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     GPT2Config,
     GPT2LMHeadModel,
     GPTNeoXConfig,
@@ -25,6 +27,8 @@ from transformers import (
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    SmolLM3Config,
+    SmolLM3ForCausalLM,
 )
 
 from selfstudy.generation.engine import Engine, Request, SamplingSettings
@@ -33,7 +37,7 @@ from selfstudy.plugins import parse_spec
 from tests.fakes import byte_tokenizer, tiny_llama, tiny_t5
 
 VOCABULARY = 400
-NO_HOOK = parse_spec("selfstudy.generation.hooks", "none")
+NO_HOOK = parse_spec("selfstudy.generation.hooks", "off")
 
 _COMMON = {
     "vocab_size": VOCABULARY,
@@ -58,6 +62,10 @@ MODELS = {
     "gemma2": lambda: Gemma2ForCausalLM(
         Gemma2Config(**_GROUPED | {"initializer_range": 0.05}, head_dim=8, sliding_window=7, attn_logit_softcapping=2.0)
     ),
+    "gemma3": lambda: Gemma3ForCausalLM(
+        Gemma3TextConfig(**_GROUPED | {"initializer_range": 0.05}, head_dim=8, sliding_window=7)
+    ),
+    "smollm3": lambda: SmolLM3ForCausalLM(SmolLM3Config(**_GROUPED)),
     "olmo": lambda: OlmoForCausalLM(OlmoConfig(**_GROUPED)),
     "phi": lambda: PhiForCausalLM(PhiConfig(**_COMMON)),
     "gpt2": lambda: GPT2LMHeadModel(
@@ -106,7 +114,7 @@ def scripted_model(script: Sequence[int], vocabulary: int, eos: int = 1) -> GPT2
 
     Positions are one-hot, blocks add nothing, and the output layer reads the script off the position.
     """
-    positions = len(script) + 40
+    positions = len(script) + 80
     config = GPT2Config(
         vocab_size=vocabulary,
         n_embd=positions,

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
-from transformers import BartConfig, BartForConditionalGeneration, GPT2Config, GPT2LMHeadModel, PreTrainedModel
+from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
+    BloomConfig,
+    BloomForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedModel,
+    UMT5Config,
+    UMT5ForConditionalGeneration,
+)
 
 from selfstudy.errors import ModelError
 from selfstudy.generation.engine import Request
@@ -75,7 +87,7 @@ def test_seed_purpose_and_round_change_the_draws(tokenizer):
 class Scribe:
     """Forces what a table says behind certain tokens."""
 
-    counts = {}  # noqa: RUF012
+    counts = {}
 
     def __init__(self, table: dict[int, Forced]):
         self.table = table
@@ -98,7 +110,7 @@ def test_chunks_are_computed_as_if_drawn(model, tokenizer):
     for request, sample in zip(requests, engine.generate(requests), strict=True):
         tokens, spans = sample.completion.token_ids, sample.completion.forced
         assert all(start < stop for start, stop in spans)
-        assert all(a[1] < b[0] for a, b in zip(spans, spans[1:], strict=False))
+        assert all(a[1] < b[0] for a, b in pairwise(spans))
         forced = {position for start, stop in spans for position in range(start, stop)}
         chunks += len(spans)
         greedy = continuations(model, request.prompt_ids, tokens)
@@ -188,12 +200,24 @@ def test_a_window_nobody_passes_on_is_refused(tokenizer):
         engine.check(make_requests([3]))
 
 
+def test_frequencies_that_change_for_the_whole_batch_are_refused(tokenizer):
+    rotary = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4, "original_max_position_embeddings": 40}
+    engine = make_engine(tiny_llama(VOCABULARY, rope_parameters=rotary), tokenizer, max_new_tokens=30)
+    engine.check(make_requests([10]))
+    with pytest.raises(ModelError, match="exceed 40, where its rotary frequencies change"):
+        engine.check(make_requests([11]))
+
+
 def test_bart_and_architectures_that_fail_the_probe_are_refused(tokenizer):
-    bart = BartForConditionalGeneration(
-        BartConfig(vocab_size=VOCABULARY, d_model=16, encoder_layers=1, decoder_layers=1, encoder_ffn_dim=16)
-    )
+    small = {"vocab_size": VOCABULARY, "d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 16}
     with pytest.raises(ModelError, match="BartForConditionalGeneration cannot be sampled"):
-        make_engine(bart, tokenizer)
+        make_engine(BartForConditionalGeneration(BartConfig(**small)), tokenizer)
+    umt5 = {"vocab_size": VOCABULARY, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
+    with pytest.raises(ModelError, match="UMT5ForConditionalGeneration cannot be sampled"):
+        make_engine(UMT5ForConditionalGeneration(UMT5Config(**umt5, decoder_start_token_id=0)), tokenizer)
+    bloom = BloomForCausalLM(BloomConfig(vocab_size=VOCABULARY, hidden_size=32, n_layer=2, n_head=4))
+    with pytest.raises(ModelError, match="BloomForCausalLM keeps its attention to itself"):
+        make_engine(bloom, tokenizer)
     model = GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=1, n_head=4, n_positions=64))
     wpe = model.transformer.wpe
     # Positions that depend on the place in the batch, as some architectures have them.

@@ -6,7 +6,7 @@ reaches the output layer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from selfstudy.errors import ModelError
 from selfstudy.generation.attention import IMPLEMENTATION, Cache, Chunks, Cross, Decode, Prefill, Step
+from selfstudy.learning.logprobs import decoder_start
 from selfstudy.models.load import family
 
 Ints = npt.NDArray[np.int64]
@@ -56,31 +57,35 @@ class Decoder:
             prompts: Slots for prompts.
             prompt_length: Tokens of the longest prompt.
             length: Tokens of the longest row: prompt and completion, or decoder start and completion.
+
+        Raises:
+            ModelError: A causal architecture without the attention interface, or an encoder–decoder unlike T5.
         """
         self.model = model
         self.cache = Cache(rows, length)
         self.prompts = Cache(prompts, prompt_length)
-        self._seq2seq = family(model) == "seq2seq"
+        self._start = decoder_start(model)
         self._prompt_lengths = np.ones(prompts, np.int64)
         self._output = model.get_output_embeddings()
         self._cross: tuple[nn.Module, ...] = ()
         self._table: Tensor | None = None
-        if self._seq2seq:
-            blocks = model.get_decoder().block
+        if self._start is not None:
+            blocks = _t5_blocks(model)
             self._cross = tuple(block.layer[1].EncDecAttention for block in blocks)
             self._table = _distance_bias(blocks[0].layer[0].SelfAttention, length)
+        elif not model._supports_attention_backend:  # the library's word for: attention goes through its interface
+            raise ModelError(f"{type(model).__name__} keeps its attention to itself, so it cannot be sampled here")
 
     def start(self, prompt: Sequence[int]) -> tuple[int, list[int]]:
         """Return how many tokens a new row takes over from its prompt, and its first pending tokens."""
-        if not self._seq2seq:
+        if self._start is None:
             # A prompt's last token is computed once more in each row: it yields the row's first logits.
             return len(prompt) - 1, [prompt[-1]]
-        start = self.model.generation_config.decoder_start_token_id
-        return 0, [int(self.model.config.decoder_start_token_id if start is None else start)]
+        return 0, [self._start]
 
     def load(self, prompts: Sequence[Sequence[int]], slots: Sequence[int]) -> None:
         """Compute prompts, all but the last token of causal models', into prompt slots."""
-        if not self._seq2seq:
+        if self._start is None:
             prompts = [prompt[:-1] for prompt in prompts]
         lengths = np.array([len(prompt) for prompt in prompts])
         self._prompt_lengths[list(slots)] = lengths
@@ -91,7 +96,7 @@ class Decoder:
         padded, flat = _group(owner, positions, len(prompts), int(lengths.max()))
         ids = np.concatenate([np.asarray(prompt, np.int64) for prompt in prompts])
         at = self._to_device(ids, np.asarray(slots), padded, flat, positions)
-        if self._seq2seq:
+        if self._start is not None:
             self._encode(at[0][at[2]], torch.as_tensor(lengths, device=self.model.device), at[1])
         else:
             step = Prefill(self.prompts, at[1], at[2], at[3])
@@ -99,7 +104,7 @@ class Decoder:
 
     def admit(self, rows: Sequence[int], prompts: Sequence[int]) -> None:
         """Give rows what is computed of their prompts."""
-        if not self._seq2seq:
+        if self._start is None:
             length = int(self._prompt_lengths[list(prompts)].max())
             sources, targets = self._to_device(np.asarray(prompts), np.asarray(rows))
             self.cache.copy(self.prompts, sources, targets, length)
@@ -124,7 +129,7 @@ class Decoder:
         parts: list[Ints] = [np.asarray(ids), slot_of, position_of]
         if len(ids) > len(rows):
             parts += _chunks(slot_of[len(rows) :], position_of[len(rows) :], len(rows))
-        if self._seq2seq:
+        if self._start is not None:
             prompt_of = np.asarray([row.prompt for row in rows])[slot_of]
             used = int(prompt_of.max()) + 1
             order = np.argsort(prompt_of, kind="stable")
@@ -133,11 +138,11 @@ class Decoder:
             rank[order] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
             parts += [*_group(prompt_of, rank, used, int(counts.max())), self._prompt_lengths[:used]]
         at = self._to_device(*parts)
-        cross = self._cross_groups(*at[-3:]) if self._seq2seq else None
+        cross = self._cross_groups(*at[-3:]) if self._start is not None else None
         chunks = Chunks(*at[3:7]) if len(ids) > len(rows) else None
         modules = frozenset(self._cross)
         step = Decode(self.cache, len(rows), at[1], at[2], longest, chunks, cross, modules, self._table)
-        if not self._seq2seq:
+        if self._start is None:
             return self._forward(step, len(rows), input_ids=at[0][None], position_ids=at[2][None])
         return self._forward(
             step,
@@ -162,10 +167,13 @@ class Decoder:
     def _encode(self, ids: Tensor, lengths: Tensor, slots: Tensor) -> None:
         """Encode prompts (P, T), padded on the right, and store each decoder layer's keys and values of them."""
         mask = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
-        encoded = self.model.get_encoder()(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        encoder: Callable[..., Any] = self.model.get_encoder()
+        encoded = encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         for module in self._cross:
+            attention: Any = module  # a T5Attention
             key, value = (
-                project(encoded).unflatten(-1, (module.n_heads, -1)).transpose(1, 2) for project in (module.k, module.v)
+                project(encoded).unflatten(-1, (attention.n_heads, -1)).transpose(1, 2)
+                for project in (attention.k, attention.v)
             )
             keys, values = self.prompts.of(module, key, value)
             keys[slots, :, : ids.shape[1]] = key
@@ -182,23 +190,14 @@ class Decoder:
         packed = torch.from_numpy(np.concatenate([array.ravel() for array in arrays]))
         if self.model.device.type == "cuda":
             packed = packed.pin_memory().to(self.model.device, non_blocking=True)
-        parts = packed.split([array.size for array in arrays])
+        parts = torch.split(packed, [array.size for array in arrays])
         return [part.view(array.shape) for part, array in zip(parts, arrays, strict=True)]
 
 
 @contextmanager
 def ragged(model: PreTrainedModel) -> Iterator[None]:
-    """Let a model attend as this engine does, in evaluation mode and without gradients; restore it afterwards.
-
-    Raises:
-        ModelError: An encoder–decoder architecture that is not T5-like.
-    """
-    decoder = model.get_decoder() if family(model) == "seq2seq" else model
-    if decoder is not model and not (hasattr(decoder, "block") and hasattr(decoder.block[0].layer[0], "SelfAttention")):
-        raise ModelError(
-            f"{type(model).__name__} cannot be sampled here: of encoder–decoder models, T5's relatives (T5, Flan-T5, "
-            "mT5) are supported"
-        )
+    """Let a model attend as this engine does, in evaluation mode and without gradients; restore it afterwards."""
+    decoder = model.get_decoder() if family(model) == "seq2seq" else model  # T5's encoder has a config of its own
     config, was = decoder.config, decoder.config._attn_implementation
     config._attn_implementation = IMPLEMENTATION
     try:
@@ -221,7 +220,7 @@ def evaluating(model: PreTrainedModel) -> Iterator[None]:
             module.training = mode
 
 
-class _PromptKeys(EncoderDecoderCache):
+class _PromptKeys(EncoderDecoderCache):  # type: ignore[misc] # untyped in the library
     """The prompts' keys and values, in the form in which T5 takes what it need not compute; itself keeps nothing."""
 
     def __init__(self, layers: Sequence[tuple[Tensor, Tensor]]):
@@ -233,7 +232,7 @@ class _PromptKeys(EncoderDecoderCache):
         return 0
 
 
-class _Nothing(DynamicCache):
+class _Nothing(DynamicCache):  # type: ignore[misc]
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
@@ -249,6 +248,18 @@ class _Layer:
 @dataclass(frozen=True, slots=True)
 class _Layers:
     layers: list[_Layer]
+
+
+def _t5_blocks(model: PreTrainedModel) -> Any:
+    blocks = getattr(model.get_decoder(), "block", None)
+    attentions = [getattr(block.layer[0], "SelfAttention", None) for block in blocks or ()]
+    biased = [getattr(attention, "has_relative_attention_bias", None) for attention in attentions]
+    if biased != [True] + [False] * (len(biased) - 1):  # UMT5 has a bias of its own in each layer
+        raise ModelError(
+            f"{type(model).__name__} cannot be sampled here: of encoder–decoder models, T5's relatives (T5, Flan-T5, "
+            "mT5) are supported"
+        )
+    return blocks
 
 
 def _distance_bias(attention: Any, length: int) -> Tensor:

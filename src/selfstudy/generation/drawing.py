@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 # One block's cumulative sum is taken per draw, instead of the whole vocabulary's.
 _BLOCK = 256
@@ -32,7 +33,8 @@ def uniforms(keys: Sequence[int], positions: Sequence[int]) -> npt.NDArray[np.fl
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     z ^= z >> np.uint64(31)
     # 52 bits and a half: neither 0 nor, by rounding, 1.
-    return ((z >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+    numbers: npt.NDArray[np.float64] = ((z >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+    return numbers
 
 
 def draw(
@@ -62,7 +64,7 @@ def draw(
 def _filtered(logits: Tensor, top_k: int | None, top_p: float | None) -> Tensor:
     """Set the logits of tokens that cannot be drawn to −∞."""
     if top_p is not None and top_p < 1:
-        values, tokens = logits.sort(-1, descending=True, stable=True)
+        values, tokens = logits.sort(stable=True, dim=-1, descending=True)
         if top_k is not None:
             values, tokens = values[:, :top_k], tokens[:, :top_k]
         probabilities = values.double().softmax(-1)
@@ -79,7 +81,7 @@ def _filtered(logits: Tensor, top_k: int | None, top_p: float | None) -> Tensor:
 def _invert(logits: Tensor, uniform: Tensor) -> Tensor:
     """Return (S,) the first token at which the distribution function exceeds ``uniform``."""
     weights = (logits - logits.amax(-1, keepdim=True)).exp()
-    padded = torch.nn.functional.pad(weights, (0, -weights.shape[-1] % _BLOCK)).unflatten(-1, (-1, _BLOCK))
+    padded = F.pad(weights, (0, -weights.shape[-1] % _BLOCK)).view(len(weights), -1, _BLOCK)
     sums = padded.sum(-1).double()
     through = sums.cumsum(-1)
     target = uniform[:, None] * through[:, -1:]

@@ -237,7 +237,8 @@ class _Run:
         """Put waiting rows in the place of finished ones; close the gaps once there are none."""
         gaps = [slot for slot, row in enumerate(self.rows) if row.finish]
         while self.queue and (gaps or len(self.rows) < self.slots):
-            targets, prompts = [], []
+            targets: list[int] = []
+            prompts: list[int] = []
             # All rows whose prompts are there; the others need theirs computed first, which overwrites none in use.
             while self.queue and (gaps or len(self.rows) < self.slots):
                 number, index = self.queue[0]
@@ -272,7 +273,7 @@ class _Run:
     def _row(self, number: int, index: int) -> Row:
         request = self.requests[number]
         cached, pending = self.decoder.start(request.prompt_ids)
-        key = derive(*self.draws[:1], *self.draws[1:], request.problem_id, index)
+        key = derive(*self.draws, request.problem_id, index)
         return Row(number, index, key, self.prompt_slot[number], cached, pending, self.hook.start())
 
     def _load(self) -> None:

@@ -12,12 +12,12 @@ from transformers import PreTrainedModel
 
 from selfstudy.errors import ModelError
 from selfstudy.generation.decoder import Decoder, evaluating, ragged
-from selfstudy.models.load import family
+from selfstudy.learning.logprobs import decoder_start
 
 Chunked = Sequence[Sequence[int]]
 
 # Of the logits' size; a wrong mask or position gives about 1.
-_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.02}
+_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.02}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +59,33 @@ def probe(model: PreTrainedModel) -> Facts:
     error = ((together - alone).norm() / alone.norm()).item()
     if not error <= _TOLERANCE.get(model.dtype, 1e-3):
         raise ModelError(
-            f"{type(model).__name__}: logits of ragged rows differ from those of plain forward passes by {error:.2g} of "
-            "their size; this architecture cannot be sampled here"
+            f"{type(model).__name__}: logits of ragged rows differ from those of plain forward passes by {error:.2g} "
+            "of their size; this architecture cannot be sampled here"
+        )
+    layers = getattr(model.config, "num_decoder_layers", None) or model.config.get_text_config().num_hidden_layers
+    if len(decoder.cache.layers) != layers:
+        raise ModelError(
+            f"{type(model).__name__}: {len(decoder.cache.layers)} of {layers} layers attend; what others remember of a "
+            "row cannot be kept here"
         )
     return Facts(decoder.cache.token_bytes(), bool(decoder.cache.windows))
 
 
 def check_window(model: PreTrainedModel, facts: Facts, length: int) -> None:
-    """Refuse rows that are longer than a window of which the layers' attention is not told.
+    """Refuse rows so long that something sets in which the probe could not see.
 
     Raises:
-        ModelError: The config has a window, ``length`` exceeds it, and no layer passed it on.
+        ModelError: ``length`` exceeds a window that no layer passed on, or the length at which all rows of a batch
+            change their rotary frequencies together.
     """
     config = model.config.get_text_config()
+    rotary = getattr(config, "rope_parameters", None) or {}
+    original = rotary.get("original_max_position_embeddings")
+    if rotary.get("rope_type") in ("longrope", "dynamic") and original is not None and length > original:
+        raise ModelError(
+            f"{type(model).__name__}: rows of up to {length} tokens exceed {original}, where its rotary frequencies "
+            "change for a batch as a whole; lower max_new_tokens or leave out long prompts"
+        )
     kinds = getattr(config, "layer_types", None)
     for name, kind, told in (
         ("sliding_window", "sliding_attention", facts.windowed),
@@ -103,15 +117,16 @@ def _plain(model: PreTrainedModel, prompt: Sequence[int], chunks: Chunked) -> Te
     """Return (steps, V) logits behind the prompt and each chunk, from one forward pass."""
     completion = [token for chunk in chunks for token in chunk]
     ends = [0, *accumulate(map(len, chunks))]
-    if family(model) == "seq2seq":
-        start = Decoder(model, rows=1, prompts=1, prompt_length=1, length=1).start(prompt)[1]
-        inputs = torch.tensor([start + completion], device=model.device)
+    start = decoder_start(model)
+    if start is not None:
+        inputs = torch.tensor([[start, *completion]], device=model.device)
         prompt_ids = torch.tensor([prompt], device=model.device)
         logits = model(input_ids=prompt_ids, decoder_input_ids=inputs, use_cache=False).logits[0]
     else:
         row = torch.tensor([[*prompt, *completion]], device=model.device)
         logits = model(input_ids=row, use_cache=False).logits[0, len(prompt) - 1 :]
-    return logits[ends].float()
+    chosen: Tensor = logits[ends].float()
+    return chosen
 
 
 def _tokens(model: PreTrainedModel, first: int, count: int) -> list[int]:

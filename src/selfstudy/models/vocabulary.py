@@ -91,7 +91,7 @@ def check_notation(tokenizer: PreTrainedTokenizerBase, notation: Notation) -> No
         start = max(0, at - 10)
         raise ModelError(
             f"this tokenizer cannot spell the {notation.name} notation: {text[start : at + 20]!r} came back as "
-            f"{back[start : at + 20]!r}; use another model, or add the missing characters to its vocabulary and train it"
+            f"{back[start : at + 20]!r}; use another model, or add what is missing to its vocabulary and train it"
         )
 
 

@@ -12,6 +12,7 @@ from selfstudy.recipes.config import Config
 from selfstudy.stages.choose import Choose
 from selfstudy.stages.create_model import CreateModel
 from selfstudy.stages.evaluate import Evaluate
+from selfstudy.stages.judge_gold import JudgeGold
 from selfstudy.stages.load_problems import LoadProblems
 from selfstudy.stages.pair import MakePairs
 from selfstudy.stages.preference import Preference
@@ -51,9 +52,13 @@ class Bench:
     candidates: dict[str, tuple[Step, Step]] = field(default_factory=dict)
 
     def problems(self) -> Step:
-        """Read and split the problems; recorded once."""
-        stage = LoadProblems(settings=self.config.problems, seed=self.config.seed)
-        return self.plan.find("problems") or self.plan.add("problems", stage, {"data": self.data})
+        """Read and split the problems, and see that the verifier can read their solutions; recorded once."""
+        found = self.plan.find("problems")
+        if found is None:
+            stage = LoadProblems(settings=self.config.problems, seed=self.config.seed)
+            found = self.plan.add("problems", stage, {"data": self.data})
+            self.plan.add("gold", JudgeGold(verifier=self.config.verifier), {"problems": found})
+        return found
 
     def base(self) -> Step | Leaf:
         """Return the base model, created (once) where the config names a preset."""
@@ -167,7 +172,7 @@ class Bench:
             "greedy": greedy.samples,
             "greedy_verdicts": greedy.verdicts,
         }
-        if c.evaluation.samples and not split.startswith("transfer"):
+        if c.evaluation.samples and split == "test":
             drawn = self._judged(
                 f"{name}/sampled",
                 model,

@@ -21,10 +21,10 @@ Recipe = Literal["dpo_st", "self_training", "rft", "supervised"]
 
 
 class EvaluationSettings(Settings):
-    """How models are scored: greedy always, by samples too where ``samples`` is not 0.
+    """How models are scored: greedy on every split, and on test by samples too where ``samples`` is not 0.
 
     Attributes:
-        samples: Samples a problem on dev and test, for pass@k, maj@k and distinct right solutions.
+        samples: Samples a test problem, for pass@k, maj@k and distinct right solutions.
         temperature: Of those samples.
         ks: The k of pass@k and maj@k; those above ``samples`` are left out.
     """

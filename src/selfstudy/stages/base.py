@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from selfstudy.config import Settings
+from selfstudy.errors import StorageError
 from selfstudy.models.format import FormatSettings, bind
 from selfstudy.models.load import family, load_config, load_tokenizer
 from selfstudy.selection.candidates import Candidates
@@ -77,6 +78,9 @@ def candidates(inputs: Inputs, settings: FormatSettings) -> Iterator[Candidates]
         inputs: ``samples`` and ``verdicts``, one artifact each a round; ``problems``; and the base ``model``, whose
             tokenizer writes the gold solutions.
         settings: How text is written.
+
+    Raises:
+        StorageError: A problem has no samples, or there are samples of another; verdicts and samples do not match.
     """
     folder = one(inputs, "model").path
     format = bind(settings, load_tokenizer(folder), family(load_config(folder)))
@@ -84,6 +88,8 @@ def candidates(inputs: Inputs, settings: FormatSettings) -> Iterator[Candidates]
     solved = {problem.id: problem for problem in read_split(problems, "labelled")}
     ids = [problem.id for problem in read_split(problems, "unlabelled")]
     for problem_id, judged in pool(ids, inputs["samples"], inputs["verdicts"]):
+        if not judged:
+            raise StorageError(f"no samples of {problem_id} in {inputs['samples'][0].path}; delete it and run again")
         gold = format.gold(solved[problem_id]) if problem_id in solved else None
         right = tuple(sample.completion for sample, verdict in judged if verdict.outcome == "right")
         wrong = tuple(sample.completion for sample, verdict in judged if verdict.outcome != "right")

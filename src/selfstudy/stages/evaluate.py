@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from selfstudy.errors import StorageError
 from selfstudy.evaluation.metrics import Interval, accuracy, maj_at_k, mean_interval, pass_at_k, proportion
 from selfstudy.selection.similarity import deduplicate
 from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one, read_split
@@ -34,10 +35,11 @@ class Evaluate(Stage):
         ids = [problem.id for problem in read_split(one(inputs, "problems"), self.split)]
         greedy = pool(ids, inputs["greedy"], inputs["greedy_verdicts"])
         drawn = pool(ids, inputs.get("samples", ()), inputs.get("verdicts", ()))
-        rows = [
-            score_problem(problem_id, first[0], more, self.ks)
-            for (problem_id, first), (_, more) in zip(greedy, drawn, strict=True)
-        ]
+        rows = []
+        for (problem_id, first), (_, more) in zip(greedy, drawn, strict=True):
+            if not first or ("samples" in inputs and not more):
+                raise StorageError(f"{self.split}: no samples of {problem_id}; delete their artifact and run again")
+            rows.append(score_problem(problem_id, first[0], more, self.ks))
         write_json(out / "problems.json", rows)
         return summarise(rows)
 

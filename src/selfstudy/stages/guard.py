@@ -98,27 +98,27 @@ class Guard:
             "accuracy": count / len(requests) / self.settings.samples,
         }
         best = max((seen["yield"] for seen in looks), default=float("-inf"))
-        if step and look["yield"] > best:
+        if look["yield"] > best:
             self._weights(step).parent.mkdir(exist_ok=True)
             with replacing(self._weights(step)) as temporary:
                 save_weights(self.model, str(temporary))
         write_json(self.folder / "guard.json", [*looks, look])
         self.ctx.emit("guard", look)
         for old in looks:  # only the best is ever asked for
-            if look["yield"] > best and old["step"]:
+            if look["yield"] > best:
                 self._weights(old["step"]).unlink(missing_ok=True)
 
     def decide(self) -> dict[str, Any]:
-        """Load the best weights into the model, unless the SFT model's own are; say which and why."""
+        """Load the best weights, which may be the SFT model's own, into the model; say which and why."""
         looks = self._looks()
         best = max(looks, key=lambda look: (look["yield"], -look["step"]))
         start, last = self._of(0), looks[-1]
+        load_weights(self.model, str(self._weights(best["step"])))
         if best["step"] == 0:
             reason = (
                 f"no look beat the SFT model's {start:.3f} distinct right solutions a problem; the SFT model is kept"
             )
         else:
-            load_weights(self.model, str(self._weights(best["step"])))
             reason = (
                 f"step {best['step']} yields {best['yield']:.3f} distinct right solutions a problem, SFT {start:.3f}"
             )

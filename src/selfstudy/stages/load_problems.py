@@ -106,8 +106,9 @@ class LoadProblems(Stage):
             labelled = [problem for problem in train if problem.id in in_l]
         else:
             labelled = [problem for problem in solved if problem.solution is not None]
-            train = [*solved, *train] if self.settings.unlabelled == "all" else train
-            in_u = frozenset(problem.id for problem in train)
+            in_l = frozenset(problem.id for problem in labelled)
+            train = _joined(solved, train)
+            in_u = frozenset(p.id for p in train if self.settings.unlabelled == "all" or p.id not in in_l)
         if not labelled:
             raise DataError(
                 "no training problem has a worked solution; the first fine-tuning needs some (problems.labelled)"
@@ -116,10 +117,22 @@ class LoadProblems(Stage):
         return {"labelled": labelled, "unlabelled": unlabelled}
 
 
+def _joined(solved: Sequence[Problem], train: Sequence[Problem]) -> list[Problem]:
+    """Return the problems of both files, one that stands in both once."""
+    joined = {problem.id: problem for problem in solved}
+    for problem in train:
+        if joined.setdefault(problem.id, problem).question != problem.question:
+            raise DataError(
+                f"{problem.id} is one question in problems.solved ({joined[problem.id].question!r:.80}) and another in "
+                f"problems.train ({problem.question!r:.80}); ids must be unique: set dataset: of one of them"
+            )
+    return list(joined.values())
+
+
 def _refuse_overlap(splits: dict[str, Sequence[Problem]]) -> None:
     """Refuse a problem id that stands both in training and in a set that measures."""
     training = {problem.id for name in ("labelled", "unlabelled") for problem in splits[name]}
-    for name in splits.keys() - {"labelled", "unlabelled"}:
+    for name in sorted(splits.keys() - {"labelled", "unlabelled"}):
         both = sorted(training.intersection(problem.id for problem in splits[name]))
         if both:
             raise DataError(f"{len(both)} problems stand both in training and in {name}, such as {both[0]}")

@@ -23,7 +23,8 @@ class PairSettings(Settings):
     Attributes:
         n: Samples drawn for every problem, each round.
         pairer: Which right solution is preferred to which wrong one.
-        held_out: How many problems, or what share of them, are kept out of the pairs: the guard looks at those.
+        held_out: How many problems, or what share, are kept out of the pairs: the guard looks at those. They are chosen
+            among the answers-only problems of U where there are enough, else among all of U.
     """
 
     n: Annotated[int, Field(ge=1)] = 5
@@ -41,10 +42,7 @@ class MakePairs(Stage):
 
     def run(self, inputs: Inputs, out: Path, ctx: Context) -> Metrics:
         """Pair ``samples`` with ``verdicts``, and with the gold solutions of ``problems``."""
-        unlabelled = read_split(one(inputs, "problems"), "unlabelled")
-        held_out: list[Problem] = []
-        if self.settings.held_out:
-            _, held_out = hold_out(unlabelled, self.settings.held_out, self.seed, "guard")
+        held_out = self._hold_out(inputs) if self.settings.held_out else []
         write_records(out / "held_out.jsonl", held_out)
         kept_out = {problem.id for problem in held_out}
         pairer = load_pairer(self.settings.pairer)
@@ -62,6 +60,15 @@ class MakePairs(Stage):
 
         total = write_records(out / "pairs.jsonl", pairs())
         return {"pairs": total, **counts, "held_out_problems": len(held_out)}
+
+    def _hold_out(self, inputs: Inputs) -> list[Problem]:
+        """Choose among the problems that the SFT model has not seen solved, where there are enough."""
+        unlabelled = read_split(one(inputs, "problems"), "unlabelled")
+        solved = {problem.id for problem in read_split(one(inputs, "problems"), "labelled")}
+        fresh = [problem for problem in unlabelled if problem.id not in solved]
+        size = self.settings.held_out
+        wanted = size if isinstance(size, int) else max(1, round(size * len(fresh)))
+        return hold_out(fresh if len(fresh) > wanted else unlabelled, size, self.seed, "guard")[1]
 
     def forecast(self, sizes: Sizes) -> Forecast:
         """At most as many pairs as the pairer makes of each problem."""

@@ -1,4 +1,4 @@
-"""No hook: the model writes everything itself."""
+"""The hook that is none: the model writes everything itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from selfstudy.generation.hooks import BoundHook, Forced, Hook
 from selfstudy.judging.notation import Notation
 
 
-class NoHook(Hook):
+class Off(Hook):
     """Forces nothing."""
 
     def bind(self, tokenizer: PreTrainedTokenizerBase, notation: Notation) -> BoundHook:
@@ -26,7 +26,3 @@ class _Silent:
 
     def feed(self, token_id: int) -> Forced | None:
         return None
-
-
-# The name that plug-ins of a file none.py have; a class statement cannot say it.
-globals()["None"] = NoHook

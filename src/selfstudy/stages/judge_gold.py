@@ -1,0 +1,49 @@
+"""Judge the worked solutions themselves, before any compute: a verifier that cannot read them can read no sample."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import ClassVar
+
+from selfstudy.errors import DataError
+from selfstudy.judging.answers import ensure_answer_line
+from selfstudy.judging.verdicts import judge
+from selfstudy.judging.verifiers import VerifierSpec, load_verifier
+from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one, read_split
+from selfstudy.storage.records import write_records
+from selfstudy.types import Completion, Context, Sample, Verdict
+
+
+class JudgeGold(Stage):
+    """Writes ``not_right.jsonl``: the verdicts on worked solutions that the verifier does not call right."""
+
+    kind: ClassVar[str] = "gold"
+    verifier: VerifierSpec
+
+    def run(self, inputs: Inputs, out: Path, ctx: Context) -> Metrics:
+        """Judge the solutions of L.
+
+        Raises:
+            DataError: The verifier finds no answer in most of them.
+        """
+        verifier = load_verifier(self.verifier)
+        verdicts: list[Verdict] = []
+        for problem in read_split(one(inputs, "problems"), "labelled"):
+            text = ensure_answer_line(problem.solution or "", problem.answer)
+            verdicts.append(judge(verifier, problem, Sample(problem.id, 0, Completion(text, (), (), "gold"), 0.0)))
+        outcomes = Counter(verdict.outcome for verdict in verdicts)
+        odd = [verdict for verdict in verdicts if verdict.outcome != "right"]
+        if 2 * outcomes["unparsed"] > len(verdicts):
+            first = next(verdict for verdict in odd if verdict.outcome == "unparsed")
+            raise DataError(
+                f"verifier {self.verifier.name} finds no answer in {outcomes['unparsed']} of {len(verdicts)} worked "
+                f"solutions, such as that of {first.problem_id} ({first.reason}); choose a verifier, or a finder of it, "
+                "that reads answers as the solutions state them"
+            )
+        write_records(out / "not_right.jsonl", odd)
+        return {"solutions": len(verdicts), **{name: outcomes[name] for name in ("right", "wrong", "unparsed")}}
+
+    def forecast(self, sizes: Sizes) -> Forecast:
+        """Judging is quick."""
+        return Forecast("judge the worked solutions", 0)
