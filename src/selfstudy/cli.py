@@ -19,7 +19,7 @@ app = typer.Typer(
 )
 
 ConfigName = Annotated[str, typer.Argument(help="A packaged config, such as quickstart, or the path of a YAML file.")]
-Overrides = Annotated[list[str] | None, typer.Argument(help="Settings to change: rounds=3 preference.beta=0.2 …")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Settings to change: rounds=3 preference.loss.beta=0.2 …")]
 Root = Annotated[Path, typer.Option(help="Where artifacts and runs lie.")]
 DEFAULT_ROOT = Path("selfstudy-runs")
 

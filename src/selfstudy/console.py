@@ -31,7 +31,7 @@ class Events:
         self._file.flush()
         text = None if self._quiet else _line(event, fields)
         if text:
-            console.print(text)
+            console.print(text, soft_wrap=True)
 
     def close(self) -> None:
         """Close the file."""

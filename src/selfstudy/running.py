@@ -44,7 +44,7 @@ def carry_out(
     steps = select(prepared.plan, until, only)
     prepared.write()
     events = Events(prepared.folder, quiet=quiet)
-    ctx = Context(events.emit, progress, prepared.config.checkpoint_every, prepared.config.devices)
+    ctx = Context(events.emit, progress, prepared.config.checkpoint_every)
     started = time.monotonic()
     if not quiet:
         console.print(f"[bold]{prepared.name}[/]: {len(steps)} steps, in {prepared.folder}")

@@ -117,19 +117,17 @@ class Progress(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a stage may use but what can never change its result: progress, events, checkpoint interval, workers.
+    """What a stage may use but what can never change its result: progress, events, checkpoint interval.
 
     Attributes:
         emit: ``emit(event, fields)`` writes one line of the run's ``events.jsonl``.
         progress: ``with progress(description, total) as bar`` shows a bar.
         checkpoint_every: Optimizer steps between checkpoints.
-        devices: Processes a stage may start.
     """
 
     emit: Callable[[str, Mapping[str, Any]], None]
     progress: Callable[[str, int], AbstractContextManager[Progress]]
     checkpoint_every: int = 50
-    devices: int = 1
 
 
 class _Still:

@@ -105,10 +105,15 @@ class Preference:
             )
 
     @cached_property
+    def _rows(self) -> Tensor:
+        """(items, 2) Where chosen and rejected stand among all completions."""
+        starts = list(accumulate((len(group.completions) for group in self.groups), initial=0))
+        return torch.tensor([[starts[item.group] + c for c in item.completions] for item in self.items])
+
+    @cached_property
     def _reference_of(self) -> Tensor:
         """(items, 2) The reference's log-probabilities of chosen and rejected."""
-        starts = list(accumulate((len(group.completions) for group in self.groups), initial=0))
-        return self.reference[torch.tensor([[starts[item.group] + c for c in item.completions] for item in self.items])]
+        return self.reference[self._rows]
 
     def total(self, batch: Sequence[int]) -> int:
         """Return the pairs of the step."""
@@ -119,15 +124,26 @@ class Preference:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the mean loss of the pairs and the metrics under the names that everybody uses."""
         rows = rows.to(logps.logps.device)
-        reference = self._reference_of[torch.tensor(part)].to(rows.device)  # (P, 2)
-        policy, lengths = logps.sums()[rows], logps.lengths[rows]  # (P, 2)
+        reference = self._reference_of[torch.tensor(part)].to(rows.device)
+        losses, metrics = self._of_pairs(logps.sums()[rows], reference, logps.lengths[rows])
+        return losses.sum() / total, {name: values.sum() / total for name, values in metrics.items()}
+
+    @torch.no_grad()
+    def measure(self, policy: Tensor) -> dict[str, float]:
+        """Return the mean loss and metrics over all pairs, given the policy's (C,) log-probabilities of completions."""
+        lengths = torch.tensor([len(completion) for group in self.groups for completion in group.completions])
+        losses, metrics = self._of_pairs(policy[self._rows], self._reference_of, lengths[self._rows])
+        return {"loss": losses.mean().item(), **{name: values.mean().item() for name, values in metrics.items()}}
+
+    def _of_pairs(self, policy: Tensor, reference: Tensor, lengths: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return losses (P,) and metrics (P,), given (P, 2) for chosen and rejected."""
         losses = self.preference_loss.loss(
             policy[:, 0], policy[:, 1], reference[:, 0], reference[:, 1], lengths[:, 0], lengths[:, 1]
         )
         with torch.no_grad():
             reward = self.preference_loss.reward(policy, reference, lengths)
             margins = reward[:, 0] - reward[:, 1]
-            shares = {
+            metrics = {
                 "rewards/chosen": reward[:, 0],
                 "rewards/rejected": reward[:, 1],
                 "rewards/margins": margins,
@@ -135,8 +151,7 @@ class Preference:
                 "logps/chosen": policy[:, 0],
                 "logps/rejected": policy[:, 1],
             }
-            metrics = {name: values.sum() / total for name, values in shares.items()}
-        return losses.sum() / total, metrics
+        return losses, metrics
 
 
 def group_examples(

@@ -1,4 +1,4 @@
-"""The bench on which recipes are laid out: one verb for each stage, with the settings and inputs that all recipes share.
+"""The bench on which recipes are laid out: one verb for each stage, with the settings and inputs all recipes share.
 
 Verbs record steps; nothing is computed here.
 """

@@ -46,7 +46,6 @@ class Config(Settings):
         vocab_size: Of the tokenizer that a preset gets, trained on the training problems.
         samples_per_step: Sample indices come in steps of so many; raising a number of samples later adds steps.
         checkpoint_every: Optimizer steps between checkpoints; changes no result.
-        devices: Processes a stage may start; changes no result.
     """
 
     recipe: Recipe = "dpo_st"
@@ -67,4 +66,3 @@ class Config(Settings):
     labels: LabelSettings = LabelSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     checkpoint_every: Annotated[int, Field(ge=1)] = 50
-    devices: Annotated[int, Field(ge=1)] = 1

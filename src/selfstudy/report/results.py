@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from selfstudy.storage.artifacts import Artifact, Store
@@ -74,17 +75,17 @@ def _planned(line: Mapping[str, Any], store: Store) -> PlannedStep:
 
 
 def results_table(results: Results) -> Table:
-    """Lay out one row a model: greedy accuracy with its 95% interval on every split, pass@k on dev or test."""
-    table = Table(title="Greedy accuracy in % [95% interval]", title_justify="left")
-    table.add_column("model")
+    """Lay out one row a model: greedy accuracy with its 95% interval on every split; on test, pass@k and distinct right solutions."""
+    table = Table(title="Greedy accuracy in % [95% interval]", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("model", no_wrap=True)
     for split in results.splits:
-        table.add_column(_heading(results, split), justify="right")
+        table.add_column(_heading(results, split), justify="right", no_wrap=True)
     ks = sorted({k for scores in results.scores.values() for k in scores.get("pass_at", {})}, key=int)
     shown = "test" if any(split == "test" for _, split in results.scores) else "dev"
     for k in ks:
-        table.add_column(f"{shown} pass@{k}", justify="right")
+        table.add_column(f"pass@{k}\n{shown}", justify="right")
     if ks:
-        table.add_column("distinct right", justify="right")
+        table.add_column(f"distinct\n{shown}", justify="right")
     for model in results.models:
         row = [("→ " if model == results.chosen else "  ") + model]
         row += [_accuracy(results.scores.get((model, split))) for split in results.splits]
@@ -95,7 +96,7 @@ def results_table(results: Results) -> Table:
             row.append("·" if distinct is None else f"{distinct['value']:.2f}")
         table.add_row(*row, style="bold" if model == results.chosen else None)
     if results.chosen:
-        table.caption = "→ the model returned: best on dev. Distinct right: solutions a problem, of the samples."
+        table.caption = "→ best on dev, the model returned · distinct: right solutions a problem, of the samples"
         table.caption_justify = "left"
     return table
 

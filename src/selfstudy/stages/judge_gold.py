@@ -37,8 +37,8 @@ class JudgeGold(Stage):
         if 2 * outcomes["unparsed"] > len(verdicts):
             first = next(verdict for verdict in odd if verdict.outcome == "unparsed")
             raise DataError(
-                f"verifier {self.verifier.name} finds no answer in {outcomes['unparsed']} of {len(verdicts)} worked "
-                f"solutions, such as that of {first.problem_id} ({first.reason}); choose a verifier, or a finder of it, "
+                f"verifier {self.verifier.name} finds no answer in {outcomes['unparsed']} of {len(verdicts)} "
+                f"worked solutions, such as that of {first.problem_id} ({first.reason}); choose a verifier, or a finder, "
                 "that reads answers as the solutions state them"
             )
         write_records(out / "not_right.jsonl", odd)

@@ -33,7 +33,7 @@ class PairSettings(Settings):
 
 
 class MakePairs(Stage):
-    """Writes ``pairs.jsonl``, and ``held_out.jsonl`` with the problems that no pair is from."""
+    """Writes ``pairs.jsonl``, ``held_out.jsonl`` (the problems that none is from) and ``validation.jsonl`` (theirs)."""
 
     kind: ClassVar[str] = "pairs"
     settings: PairSettings
@@ -47,19 +47,23 @@ class MakePairs(Stage):
         kept_out = {problem.id for problem in held_out}
         pairer = load_pairer(self.settings.pairer)
         counts = {"problems": 0, "right": 0, "wrong": 0, "with_pairs": 0}
+        validation: list[Pair] = []
 
         def pairs() -> Iterator[Pair]:
             for found in candidates(inputs, self.format):
                 counts["problems"] += 1
                 counts["right"] += len(found.right)
                 counts["wrong"] += len(found.wrong)
-                if found.problem_id not in kept_out:
-                    made = pairer.pair(found, self.seed)
+                made = pairer.pair(found, self.seed)
+                if found.problem_id in kept_out:
+                    validation.extend(made)
+                else:
                     counts["with_pairs"] += bool(made)
                     yield from made
 
         total = write_records(out / "pairs.jsonl", pairs())
-        return {"pairs": total, **counts, "held_out_problems": len(held_out)}
+        write_records(out / "validation.jsonl", validation)
+        return {"pairs": total, **counts, "held_out_problems": len(held_out), "validation_pairs": len(validation)}
 
     def _hold_out(self, inputs: Inputs) -> list[Problem]:
         """Choose among the problems that the SFT model has not seen solved, where there are enough."""

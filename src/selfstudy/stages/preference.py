@@ -65,10 +65,15 @@ class Preference(Stage):
         check_logprobs(model)
         format = bind(self.format, tokenizer, family(model))
         problems = {problem.id: problem for problem in read_split(one(inputs, "problems"), "unlabelled")}
-        pairs = list(read_records(one(inputs, "pairs").path / "pairs.jsonl", Pair))
-        held_out = list(read_records(one(inputs, "pairs").path / "held_out.jsonl", Problem))
+        made = one(inputs, "pairs").path
+        pairs = list(read_records(made / "pairs.jsonl", Pair))
         if pairs:
+            held_out = list(read_records(made / "held_out.jsonl", Problem))
+            validation = self._validation(
+                model, format, list(read_records(made / "validation.jsonl", Pair)), problems, ctx
+            )
             metrics = self._learn(model, format, pairs, problems, held_out, out, ctx)
+            metrics["validation"] = self._validate(model, validation, ctx)
         else:  # every sample right, or every one wrong: not a fault, and the loop can go on
             decision = {"fell_back": True, "used_step": 0, "reason": "there were no pairs; the SFT model is kept"}
             ctx.emit("guard_decided", decision)
@@ -116,6 +121,29 @@ class Preference(Stage):
             guard.score(facts.steps)
             metrics["guard"] = guard.decide()
         return metrics
+
+    def _validation(
+        self,
+        model: PreTrainedModel,
+        format: Format,
+        pairs: Sequence[Pair],
+        problems: Mapping[str, Problem],
+        ctx: Context,
+    ) -> PreferenceObjective | None:
+        """Prepare the pairs of held-out problems while the model still is the reference; None where there are none."""
+        if not pairs:
+            return None
+        prompts = {name: format.prompt_ids(problems[name]) for name in {pair.problem_id for pair in pairs}}
+        groups, items = group_pairs(pairs, prompts)
+        reference = reference_logps(model, groups, self.settings.tokens_per_batch, self.compute, ctx)
+        return PreferenceObjective(groups, items, reference, load_loss(self.settings.loss))
+
+    def _validate(self, model: PreTrainedModel, pairs: PreferenceObjective | None, ctx: Context) -> Metrics:
+        """Measure the weights that are kept on pairs of problems that were held out of training."""
+        if pairs is None:
+            return {"pairs": 0}
+        policy = reference_logps(model, pairs.groups, self.settings.tokens_per_batch, self.compute, ctx)
+        return {"pairs": len(pairs.items), **pairs.measure(policy)}
 
     def _guard(
         self, model: PreTrainedModel, format: Format, held_out: Sequence[Problem], out: Path, ctx: Context

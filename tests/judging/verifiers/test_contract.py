@@ -150,8 +150,8 @@ def test_settings(name: str, settings: Mapping[str, object], answer: str, text: 
         ),
         ({"name": "choice", "letters": "abc"}, "choice: letters: "),
         ("numerical", "unknown name 'numerical'; did you mean 'numeric'"),
-        ("magic", "unknown name 'magic'; known: choice, exact, numeric"),
-        (5, "name one of: choice, exact, numeric; or the path of a .py file"),
+        ("magic", f"unknown name 'magic'; known: {', '.join(available(FAMILY))}"),
+        (5, f"name one of: {', '.join(available(FAMILY))}; or the path of a .py file"),
     ],
 )
 def test_bad_settings(settings: object, message: str) -> None:

@@ -1,0 +1,134 @@
+"""The README's blocks and commands work as they are written, with a run made small."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from contextlib import chdir
+from pathlib import Path
+
+import pytest
+
+from selfstudy.cli import main
+from selfstudy.config import load_tree
+from selfstudy.judging.verifiers import FAMILY, load_verifier
+from selfstudy.models.load import save_model
+from selfstudy.models.tokenizers import train_tokenizer
+from selfstudy.plugins import parse_spec
+from selfstudy.recipes.config import Config
+from selfstudy.recipes.prepare import prepare
+from selfstudy.types import Problem
+from tests.docs.pages import ROOT, block_of, blocks, commands
+from tests.fakes import CORPUS, tiny_llama
+
+README = ROOT / "README.md"
+
+# What makes the quickstart short; its scores mean nothing.
+SMALL = [
+    "rounds=1",
+    "problems.train.count=20",
+    "problems.train.max_steps=1",
+    "problems.labelled=8",
+    "problems.dev.count=4",
+    "problems.test.count=4",
+    "sft.max_steps=2",
+    "sft.epochs=null",
+    "sft.batch_size=4",
+    "sampling.max_new_tokens=8",
+    "pairs.n=1",
+    "labels.n=1",
+    "evaluation.samples=1",
+    "preference.max_steps=1",
+    "preference.epochs=null",
+    "preference.batch_size=2",
+    "preference.guard={every: 1, problems: 2, samples: 1}",
+    "compute={device: cpu, threads: 1}",
+]
+
+
+def run(arguments: list[str]) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    code = stopped.value.code
+    return code if isinstance(code, int) else 0
+
+
+def marked(mark: str) -> str:
+    """Return the one command line under ``<!-- mark -->``."""
+    (block,) = [block for block in blocks(README, "sh") if block.mark == mark]
+    (line,) = block.body.splitlines()
+    return line
+
+
+def test_one_line_sets_up_and_runs_and_one_sets_up_and_tests() -> None:
+    environment = "python3 -m venv .venv && .venv/bin/python -m pip install -q "
+    run_line, test_line = marked("run command"), marked("test command")
+    assert run_line.startswith(f"{environment}. && ")
+    assert run_line.endswith(" && .venv/bin/selfstudy run quickstart")
+    assert test_line.startswith(f"{environment}-e '.[dev]' && .venv/bin/python -m pytest")
+
+
+def test_ci_runs_the_test_command_as_it_stands() -> None:
+    script = (ROOT / ".ci" / "run").read_text("utf-8")
+    (reading,) = re.findall(r"^test_command=\$\(.*\)$", script, re.MULTILINE)
+    printed = subprocess.run(
+        ["bash", "-c", f'{reading}\necho "$test_command"'], cwd=ROOT, capture_output=True, check=True
+    )
+    assert printed.stdout.decode().strip() == marked("test command")
+    assert 'eval "$test_command"' in script
+
+
+def test_the_config_of_ones_own_is_read_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    block = block_of(README, "mine.yaml")
+    assert block.language == "yaml"
+    Path("mine.yaml").write_text(block.body, "utf-8")
+    for name in ("train.csv", "test.csv"):
+        shutil.copy(ROOT / "examples" / "own_problems" / name, name)
+    tokenizer = train_tokenizer(CORPUS, "causal", 320)
+    save_model(tiny_llama(len(tokenizer)), tokenizer, Path("my-model"), {})
+
+    config = Config.parse(load_tree("mine.yaml"), "mine.yaml")
+    assert config.problems.train.name == "tabular"
+    assert config.sft.max_steps is None
+    assert len([line for line in block.body.splitlines() if not line.startswith("#")]) <= 10
+    sizes = prepare("mine.yaml").sizes()
+    assert sizes.problems == {"dev": 3, "labelled": sizes.problems["labelled"], "test": 10, "unlabelled": 27}
+    assert 0 < sizes.problems["labelled"] < 27
+
+    # The overrides that stand below it, and those of any other command on the page.
+    for arguments in commands(README):
+        if arguments[0] in ("run", "plan") and arguments[1:]:
+            Config.parse(load_tree(arguments[1], [a for a in arguments[2:] if "=" in a]), arguments[1])
+
+
+def test_the_verifier_is_a_plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    block = block_of(README, "even.py")
+    assert block.language == "python"
+    Path("even.py").write_text(block.body, "utf-8")
+    verifier = load_verifier(parse_spec(FAMILY, "./even.py"))
+    problem = Problem("mine/00000", "Name an even number.", "2")
+    outcomes = {text: verifier.verify(problem, text).outcome for text in ("so it is 4", "7", "", "none")}
+    assert outcomes == {"so it is 4": "right", "7": "wrong", "": "unparsed", "none": "unparsed"}
+    assert Config.parse(load_tree("quickstart", ["verifier=./even.py"]), "quickstart").verifier.sha256
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Carry out the README's run, made small, and return the folder that it was started in."""
+    folder = tmp_path_factory.mktemp("readme")
+    command = marked("run command").rpartition("/selfstudy ")[2].split()
+    with chdir(folder):
+        assert run([*command, *SMALL, "--name", "quickstart"]) == 0
+    return folder
+
+
+def test_the_other_commands_work_on_the_finished_run(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = [arguments for arguments in commands(README) if arguments[0] != "run" and arguments[1:]]
+    assert {arguments[0] for arguments in asked} >= {"plan", "status", "evaluate", "export"}
+    with chdir(finished):
+        for arguments in asked:
+            assert run(arguments) == 0, (arguments, capsys.readouterr().err)
+        assert Path("pairs.jsonl").is_file()

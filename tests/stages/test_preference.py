@@ -1,0 +1,274 @@
+"""Preference learning as a stage: what the guard decides is what the artifact holds."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from selfstudy.errors import ConfigError
+from selfstudy.generation.engine import Request, SamplingSettings
+from selfstudy.models.compute import Compute
+from selfstudy.models.format import FormatSettings
+from selfstudy.models.tokenizers import Family
+from selfstudy.stages import preference
+from selfstudy.stages.base import Inputs
+from selfstudy.stages.preference import Preference, PreferenceSettings
+from selfstudy.types import SILENT, Context, Pair, Sample
+from tests.stages.builders import artifact, completion, model_folder, problem, read_lines
+
+COMPUTE = Compute(device="cpu", threads=1)
+
+ALL_RIGHT = '''
+from selfstudy.judging.verifiers import Judgement, Verifier
+
+
+class AllRight(Verifier):
+    """So that the yield counts how many different things a model says."""
+
+    def verify(self, problem, text):
+        return Judgement("right", "", "")
+'''
+
+
+def stage(
+    *, guard: Any = None, lr: float = 1e-3, steps: int = 4, verifier: str = "all_right.py", round: int = 1
+) -> Preference:
+    settings = {
+        "learning_rate": lr, "batch_size": 4, "max_steps": steps, "warmup_ratio": 0, "max_grad_norm": 1e9,
+        "guard": guard or {"every": 1, "problems": 4, "samples": 4, "patience": 9},
+    }  # fmt: skip
+    return Preference(
+        settings=PreferenceSettings.parse(settings, "preference"),
+        sampling=SamplingSettings(temperature=1.0, max_new_tokens=12),
+        verifier=verifier,  # type: ignore[arg-type]
+        format=FormatSettings(),
+        compute=COMPUTE,
+        seed=3,
+        round=round,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "all_right.py").write_text(ALL_RIGHT)
+    return tmp_path
+
+
+def pair(number: int) -> Pair:
+    chosen, rejected = ((20 + number, *rest, 1) for rest in ((30, 40), (50, 60)))
+    return Pair(f"p/{number:03d}", completion("8 apples", chosen), completion("9 apples", rejected), "sample", 0.2)
+
+
+def inputs(folder: Path, family: Family = "causal", *, pairs: int = 8, held_out: int = 4) -> Inputs:
+    """Pairs of the first problems, and validation pairs of the last ones, which are held out."""
+    problems = [problem(number) for number in range(12)]
+    made = {
+        "pairs": [pair(number) for number in range(pairs)],
+        "held_out": problems[12 - held_out :],
+        "validation": [pair(number) for number in range(12 - held_out, 12)],
+    }
+    return {
+        "model": (model_folder(folder / "model", family),),
+        "problems": (artifact(folder / "problems", {"unlabelled": problems}),),
+        "pairs": (artifact(folder / "pairs", made),),
+    }
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def same(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def run(it: Preference, given: Inputs, out: Path, ctx: Context = SILENT) -> dict[str, Any]:
+    out.mkdir(exist_ok=True)
+    return it.run(given, out, ctx)
+
+
+@pytest.mark.parametrize("family", ["causal", "seq2seq"])
+def test_a_policy_that_training_wrecks_is_replaced_by_the_sft_model(family: Family, folder: Path) -> None:
+    """Really wrecked: so high a learning rate that the policy says one thing again and again."""
+    given = inputs(folder, family)
+    metrics = run(stage(lr=3.0), given, folder / "out")
+    looks = [look["yield"] for look in json.loads((folder / "out" / "guard.json").read_text())]
+    assert len(looks) == 5
+    assert max(looks[1:]) < looks[0]  # it is wrecked
+    assert metrics["guard"]["fell_back"] is True
+    assert metrics["steps"] == 4
+    assert same(weights(folder / "out"), weights(folder / "model"))
+    # Without the guard the wreck is what comes out.
+    assert "guard" not in run(stage(lr=3.0, guard="off"), given, folder / "off")
+    assert not same(weights(folder / "off"), weights(folder / "model"))
+
+
+class Scripted:
+    """A solver whose number of right solutions follows a script by look; the same weights are the same look."""
+
+    script: Sequence[int] = ()
+    known: dict[str, int] = {}
+    calls: list[int] = []
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self.model = model
+
+    def requests(self, problems: Sequence[Any], indices: range) -> list[Request]:
+        return [Request(p.id, (0,), indices) for p in problems]
+
+    def draw(self, requests: Sequence[Request]) -> list[Sample]:
+        state = b"".join(value.detach().numpy().tobytes() for value in self.model.state_dict().values())
+        number = self.known.setdefault(hashlib.sha256(state).hexdigest(), len(self.known))
+        self.calls.append(number)
+        right = self.script[number]
+        return [
+            Sample(r.problem_id, i, completion("#### 7" if n < right else "#### 1"), -1.0)
+            for n, r in enumerate(requests)
+            for i in r.indices
+        ]
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> type[Scripted]:
+    """Put the scripted solver in the place of the real one, with nothing remembered."""
+    Scripted.known, Scripted.calls, Scripted.script = {}, [], ()
+    monkeypatch.setattr(preference, "make_solver", lambda model, *_, **__: Scripted(model))
+    return Scripted
+
+
+def scripted_stage(**changes: Any) -> Preference:
+    return stage(verifier="numeric", **changes)
+
+
+@pytest.mark.parametrize("family", ["causal", "seq2seq"])
+def test_the_weights_of_the_best_look_are_returned(family: Family, folder: Path, scripted: type[Scripted]) -> None:
+    given = inputs(folder, family)
+    scripted.script = (1, 2, 4, 3, 3)
+    seen: dict[int, dict[str, torch.Tensor]] = {}
+
+    class Watching(Scripted):
+        def draw(self, requests: Sequence[Request]) -> list[Sample]:
+            found = super().draw(requests)
+            seen[self.calls[-1]] = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+            return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preference, "make_solver", lambda model, *_, **__: Watching(model))
+        metrics = run(scripted_stage(), given, folder / "out")
+    decision = metrics["guard"]
+    assert (decision["fell_back"], decision["used_step"], decision["last_step"]) == (False, 2, 4)
+    out = weights(folder / "out")
+    assert all(torch.equal(value, seen[2][name]) for name, value in out.items())
+    assert not all(torch.equal(value, seen[4][name]) for name, value in out.items())
+
+
+def test_stops_early_and_returns_the_sft_model(folder: Path, scripted: type[Scripted]) -> None:
+    scripted.script = (3, 2, 2, 9, 9)
+    given = inputs(folder)
+    metrics = run(scripted_stage(guard={"every": 1, "problems": 4, "samples": 1, "patience": 2}), given, folder / "out")
+    assert metrics["steps"] == 2
+    assert metrics["stopped_early"] is True
+    assert len(read_lines(folder / "out" / "train_log.jsonl")) == 2
+    assert same(weights(folder / "out"), weights(folder / "model"))
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing catches it."""
+
+
+@pytest.mark.parametrize("every", [1, 2])
+@pytest.mark.parametrize("script", [(1, 2, 4, 3, 3), (3, 2, 2, 9, 9)])
+def test_killed_between_looks_repeats_none_and_changes_nothing(
+    every: int, script: Sequence[int], folder: Path, scripted: type[Scripted]
+) -> None:
+    scripted.script = script
+    given = inputs(folder)
+    it = scripted_stage(guard={"every": every, "problems": 4, "samples": 1, "patience": 2})
+    wanted = run(it, given, folder / "straight")
+    straight_calls = list(scripted.calls)
+    scripted.calls.clear()
+    for death in (1, 2, 3):  # after the first, second and third step, each attempt going on where the last one died
+
+        def emit(event: str, fields: Mapping[str, Any], death: int = death) -> None:
+            if event == "train_step" and fields["step"] == death:
+                raise Killed
+
+        with contextlib.suppress(Killed):
+            run(it, given, folder / "killed", Context(emit, SILENT.progress, checkpoint_every=1))
+    metrics = run(it, given, folder / "killed", Context(lambda *_: None, SILENT.progress, checkpoint_every=1))
+    assert metrics == wanted
+    assert scripted.calls == straight_calls
+    for name in ("model.safetensors", "guard.json", "train_log.jsonl", "reference_logps.safetensors"):
+        assert (folder / "killed" / name).read_bytes() == (folder / "straight" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("guard", [None, "off"])
+def test_without_pairs_the_sft_model_goes_on(guard: str | None, folder: Path) -> None:
+    events: list[tuple[str, Any]] = []
+    ctx = Context(lambda name, fields: events.append((name, fields)), SILENT.progress)
+    metrics = run(stage(guard=guard), inputs(folder, pairs=0), folder / "out", ctx)
+    assert metrics["pairs"] == metrics["steps"] == 0
+    assert metrics["guard"]["fell_back"] is True
+    assert "no pairs" in dict(events)["guard_decided"]["reason"]
+    assert same(weights(folder / "out"), weights(folder / "model"))
+    assert (folder / "out" / "selfstudy.json").is_file()
+
+
+def test_guard_off_takes_the_fixed_steps(folder: Path) -> None:
+    metrics = run(stage(guard="off", steps=3), inputs(folder, held_out=0), folder / "out")
+    assert metrics["steps"] == 3
+    assert "guard" not in metrics
+    assert not (folder / "out" / "guard.json").exists()
+
+
+@pytest.mark.parametrize("guard", ["off", {"every": 4, "problems": 4, "samples": 2}])
+def test_validation_measures_the_weights_that_are_kept(
+    guard: Any, folder: Path, scripted: type[Scripted]
+) -> None:
+    """Where the guard falls back the policy is its reference: margin 0, loss log 2. Trained weights differ."""
+    scripted.script = (3, 0)
+    metrics = run(scripted_stage(guard=guard), inputs(folder), folder / "out")["validation"]
+    assert metrics["pairs"] == 4
+    untouched = guard != "off"
+    assert (metrics["rewards/margins"] == pytest.approx(0, abs=1e-5)) is untouched
+    assert (metrics["loss"] == pytest.approx(math.log(2), abs=1e-5)) is untouched
+
+
+def test_a_guard_needs_problems_to_look_at(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"raise pairs.held_out or set preference.guard=off"):
+        run(stage(), inputs(folder, held_out=0), folder / "out")
+
+
+def test_looks_at_no_more_problems_than_asked(folder: Path, scripted: type[Scripted]) -> None:
+    scripted.script = (1, 1)
+    asked: list[int] = []
+
+    class Counting(Scripted):
+        def requests(self, problems: Sequence[Any], indices: range) -> list[Request]:
+            asked.append(len(problems))
+            assert len(indices) == 3
+            return super().requests(problems, indices)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preference, "make_solver", lambda model, *_, **__: Counting(model))
+        run(scripted_stage(steps=1, guard={"every": 1, "problems": 2, "samples": 3}), inputs(folder), folder / "out")
+    assert asked == [2, 2]
+
+
+def test_order_and_dropout_depend_on_the_round(folder: Path) -> None:
+    given = inputs(folder)
+    logs = []
+    for round in (1, 2):
+        run(stage(guard="off", steps=2, round=round), given, folder / f"out{round}")
+        logs.append(read_lines(folder / f"out{round}" / "train_log.jsonl"))
+    assert logs[0] != logs[1]

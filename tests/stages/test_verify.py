@@ -1,0 +1,74 @@
+"""Judging: a fault of a verifier is a fault, never "wrong"."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selfstudy.errors import PluginError
+from selfstudy.stages.base import Inputs
+from selfstudy.stages.verify import Verify
+from selfstudy.storage.records import read_records
+from selfstudy.types import SILENT, Verdict
+from tests.stages.builders import artifact, problem, sample
+
+BODY = '''
+from selfstudy.judging.verifiers import Judgement, Verifier
+
+
+class Mine(Verifier):
+    """A user's own."""
+
+    def verify(self, problem, text):
+        if problem.id == "p/001":
+            {fault}
+        return Judgement("right", "7", "fine")
+'''
+
+
+def inputs(folder: Path) -> Inputs:
+    texts = ["#### 7", "#### 8", "no idea"]
+    samples = [sample(f"p/{n:03d}", k, text) for n in range(3) for k, text in enumerate(texts)]
+    return {
+        "problems": (artifact(folder / "problems", {"dev": [problem(n) for n in range(3)]}),),
+        "samples": (artifact(folder / "samples", {"part-00000": samples[:4], "part-00001": samples[4:]}),),
+    }
+
+
+def run(verifier: Any, folder: Path) -> dict[str, Any]:
+    out = folder / "out"
+    out.mkdir()
+    return Verify(verifier=verifier, split="dev").run(inputs(folder), out, SILENT)
+
+
+def test_one_verdict_for_each_sample_in_order(tmp_path: Path) -> None:
+    metrics = run("numeric", tmp_path)
+    assert metrics == {"samples": 9, "right": 3, "wrong": 3, "unparsed": 3}
+    verdicts = list(read_records(tmp_path / "out" / "verdicts.jsonl", Verdict))
+    assert [(v.problem_id, v.index) for v in verdicts] == [(f"p/{n:03d}", k) for n in range(3) for k in range(3)]
+    assert [(v.outcome, v.extracted) for v in verdicts[:3]] == [("right", "7"), ("wrong", "8"), ("unparsed", None)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("raise ValueError('odd text')", "raised ValueError: odd text"),
+        ("raise PermissionError('no')", "raised PermissionError: no"),
+        ("return 1 / 0", "raised ZeroDivisionError"),
+        ("return None", "returned None"),
+        ("return True", "returned True"),
+        ("return 'right'", "returned 'right'"),
+        ("return ('right', '7', '')", "returned ('right', '7', '')"),
+        ("return Judgement('correct', '7', '')", "returned Judgement(outcome='correct'"),
+    ],
+)
+def test_a_fault_names_the_problem_and_leaves_no_verdicts(fault: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(BODY.format(fault=fault))
+    with pytest.raises(PluginError) as raised:
+        run(str(path), tmp_path)
+    assert "verifier Mine: problem p/001, sample 0" in str(raised.value)
+    assert message in str(raised.value)
+    assert list((tmp_path / "out").iterdir()) == []
