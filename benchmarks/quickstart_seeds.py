@@ -2,6 +2,7 @@
 
     python benchmarks/quickstart_seeds.py --root selfstudy-runs --seeds 0 1 2
 
+Runs take one thread each, so that two of these (with other --models) go side by side on two cores.
 A run that was interrupted continues; one that is done is only read.
 """
 
@@ -58,7 +59,7 @@ def main() -> None:
     lines = []
     for model in options.models:
         for seed in options.seeds:
-            overrides = [f"model={model}", f"seed={seed}", f"root={options.root}"]
+            overrides = [f"model={model}", f"seed={seed}", f"root={options.root}", "compute.threads=1"]
             results = carry_out("quickstart", overrides, name=f"{model}-{seed}", quiet=True)
             if not lines:
                 heads = ["model", "seed", *results.models, f"{results.models[-1]} − sft", "guard used", "seconds"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,7 @@ def sample_to_file(
     """Draw n samples of every problem and write them with their verdicts as JSON lines."""
     asked = find_model(model, root)
     problems = find_problems(source, asked)
+    out.parent.mkdir(parents=True, exist_ok=True)  # before the work, not after it
     solver = asked.solver(seed=seed, purpose="sample", temperature=temperature, calculator=calculator)
     judged = draw_judged(solver, problems, n, asked.verifier)
     questions = {problem.id: problem for problem in problems}
@@ -192,8 +194,9 @@ def solve_questions(model: str, question: str | None, *, calculator: bool, tempe
 
 
 def _typed() -> Iterator[str]:
-    while text := console.input("[bold]question:[/] ").strip():
-        yield text
+    with suppress(EOFError):  # the end of a pipe, or Ctrl-D, ends it as an empty line does
+        while text := console.input("[bold]question:[/] ").strip():
+            yield text
 
 
 def coloured(completion: Completion, solver: Solver) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +22,9 @@ class Events:
     """Appends events to a run's ``events.jsonl`` and prints those that people want to see."""
 
     def __init__(self, folder: Path, *, quiet: bool = False) -> None:
-        self._file: TextIO = (folder / "events.jsonl").open("a", encoding="utf-8")
+        path = folder / "events.jsonl"
+        _cut_torn_line(path)
+        self._file: TextIO = path.open("a", encoding="utf-8")
         self._quiet = quiet
 
     def emit(self, event: str, fields: Mapping[str, Any]) -> None:
@@ -36,6 +39,14 @@ class Events:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Drop what a killed process had begun to write, so that the next event does not stand behind it."""
+    if path.exists():
+        whole = path.read_bytes()
+        if not whole.endswith(b"\n"):
+            os.truncate(path, whole.rfind(b"\n") + 1)
 
 
 class Bar:

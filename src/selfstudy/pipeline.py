@@ -175,6 +175,7 @@ def _make(step: Step, store: Store, ctx: Context) -> tuple[Artifact, float]:
     with store.building(kind, fingerprint) as out:
         published = store.find(kind, fingerprint)  # by another process, between our look and our lock
         if published is not None:
+            out.rmdir()  # what we hold is a new, empty folder: theirs has its final name
             return published, 0.0
         started = time.monotonic()
         metrics = step.stage.run(inputs, out, ctx)

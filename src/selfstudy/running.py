@@ -11,11 +11,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from selfstudy.console import Events, console, progress, summary
+from selfstudy.errors import StorageError
 from selfstudy.pipeline import run as run_steps
 from selfstudy.pipeline import select
 from selfstudy.recipes.prepare import Prepared, find_run, prepare
 from selfstudy.report.results import Results, read_results, results_table
-from selfstudy.types import Context
+from selfstudy.types import SILENT, Context
 
 
 def carry_out(
@@ -44,7 +45,7 @@ def carry_out(
     steps = select(prepared.plan, until, only)
     prepared.write()
     events = Events(prepared.folder, quiet=quiet)
-    ctx = Context(events.emit, progress, prepared.config.checkpoint_every)
+    ctx = Context(events.emit, SILENT.progress if quiet else progress, prepared.config.checkpoint_every)
     started = time.monotonic()
     if not quiet:
         console.print(f"[bold]{prepared.name}[/]: {len(steps)} steps, in {prepared.folder}")
@@ -101,9 +102,7 @@ def show_status(run: str | None, root: Path) -> None:
     """Print how far one run is, or all runs below a root."""
     if run is None:
         for plan in sorted((root / "runs").glob("*/plan.json")):
-            results = read_results(plan.parent)
-            done = sum(step.artifact is not None for step in results.steps)
-            console.print(f"{plan.parent.name}: {done} of {len(results.steps)} steps, {_last_event(plan.parent)}")
+            console.print(f"{escape(plan.parent.name)}: {_progress_of(plan.parent)}, {_last_event(plan.parent)}")
         return
     folder = find_run(run, root)
     results = read_results(folder)
@@ -118,9 +117,20 @@ def show_status(run: str | None, root: Path) -> None:
         console.print(results_table(results))
 
 
+def _progress_of(folder: Path) -> str:
+    """Say how far a run is; a damaged one must not hide the others."""
+    try:
+        steps = read_results(folder).steps
+    except StorageError as error:
+        return f"[red]damaged:[/] {escape(str(error))}"
+    return f"{sum(step.artifact is not None for step in steps)} of {len(steps)} steps"
+
+
 def _last_event(folder: Path) -> str:
+    path = folder / "events.jsonl"
+    # A line that a killed process did not finish has no newline yet.
     lines = (
-        (folder / "events.jsonl").read_text(encoding="utf-8").splitlines() if (folder / "events.jsonl").exists() else []
+        [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")] if path.exists() else []
     )
     if not lines:
         return "not started"

@@ -151,7 +151,7 @@ def find_run(name: str, root: Path) -> Path:
     Raises:
         ConfigError: There is none; lists those there are.
     """
-    for folder in (Path(name), root / "runs" / name):
+    for folder in (Path(name).resolve(), root / "runs" / name):
         if (folder / "plan.json").is_file():
             return folder
     known = sorted(path.parent.name for path in (root / "runs").glob("*/plan.json"))

@@ -75,11 +75,11 @@ def _planned(line: Mapping[str, Any], store: Store) -> PlannedStep:
 
 
 def results_table(results: Results) -> Table:
-    """Lay out one row a model: greedy accuracy with its 95% interval on every split; on test, pass@k and distinct right solutions."""
+    """Lay out one row a model: greedy accuracy with its interval on every split; on test, what samples show too."""
     table = Table(title="Greedy accuracy in % [95% interval]", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("model", no_wrap=True)
     for split in results.splits:
-        table.add_column(_heading(results, split), justify="right", no_wrap=True)
+        table.add_column(_heading(results, split), justify="right", overflow="fold")
     ks = sorted({k for scores in results.scores.values() for k in scores.get("pass_at", {})}, key=int)
     shown = "test" if any(split == "test" for _, split in results.scores) else "dev"
     for k in ks:

@@ -37,9 +37,9 @@ class JudgeGold(Stage):
         if 2 * outcomes["unparsed"] > len(verdicts):
             first = next(verdict for verdict in odd if verdict.outcome == "unparsed")
             raise DataError(
-                f"verifier {self.verifier.name} finds no answer in {outcomes['unparsed']} of {len(verdicts)} "
-                f"worked solutions, such as that of {first.problem_id} ({first.reason}); choose a verifier, or a finder, "
-                "that reads answers as the solutions state them"
+                f"verifier {self.verifier.name} finds no answer in {outcomes['unparsed']} of {len(verdicts)} worked "
+                f"solutions, such as that of {first.problem_id} ({first.reason}); choose a verifier, or a finder of "
+                "it, that reads answers as the solutions state them"
             )
         write_records(out / "not_right.jsonl", odd)
         return {"solutions": len(verdicts), **{name: outcomes[name] for name in ("right", "wrong", "unparsed")}}

@@ -102,10 +102,9 @@ class Store:
             StorageError: Another process holds it; says which.
         """
         working = self._working(kind, fingerprint)
-        working.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         with _lock(self.folder / f".{kind}-{fingerprint}.lock", what=working.name.removesuffix(".tmp")):
-            # The holder before us may have published and gone between our look and our lock.
-            working.mkdir(parents=True, exist_ok=True)
+            working.mkdir(exist_ok=True)
             yield working
 
     def publish(
