@@ -101,7 +101,10 @@ def show_plan(config: str, overrides: Sequence[str] = ()) -> None:
 def show_status(run: str | None, root: Path) -> None:
     """Print how far one run is, or all runs below a root."""
     if run is None:
-        for plan in sorted((root / "runs").glob("*/plan.json")):
+        plans = sorted((root / "runs").glob("*/plan.json"))
+        if not plans:
+            console.print(f"no runs below {escape(str(root / 'runs'))}")
+        for plan in plans:
             console.print(f"{escape(plan.parent.name)}: {_progress_of(plan.parent)}, {_last_event(plan.parent)}")
         return
     folder = find_run(run, root)

@@ -62,7 +62,7 @@ def test_a_problem_without_samples_is_refused(ids: tuple[int, ...], tmp_path: Pa
 
 
 def test_samples_out_of_order_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="no samples of p/002|out of order"):
+    with pytest.raises(StorageError, match=r"no samples of p/002|out of order"):
         gather(inputs(tmp_path, ids=(0, 1, 3, 2)))
 
 

@@ -232,9 +232,7 @@ def test_guard_off_takes_the_fixed_steps(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("guard", ["off", {"every": 4, "problems": 4, "samples": 2}])
-def test_validation_measures_the_weights_that_are_kept(
-    guard: Any, folder: Path, scripted: type[Scripted]
-) -> None:
+def test_validation_measures_the_weights_that_are_kept(guard: Any, folder: Path, scripted: type[Scripted]) -> None:
     """Where the guard falls back the policy is its reference: margin 0, loss log 2. Trained weights differ."""
     scripted.script = (3, 0)
     metrics = run(scripted_stage(guard=guard), inputs(folder), folder / "out")["validation"]

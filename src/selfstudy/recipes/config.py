@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from selfstudy.config import Place, Settings
 from selfstudy.generation.engine import SamplingSettings
@@ -66,3 +66,12 @@ class Config(Settings):
     labels: LabelSettings = LabelSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     checkpoint_every: Annotated[int, Field(ge=1)] = 50
+
+    @model_validator(mode="after")
+    def _guard_has_problems(self) -> Self:
+        if self.recipe == "dpo_st" and self.preference.guard != "off" and not self.pairs.held_out:
+            raise ValueError(
+                "preference.guard looks at problems held out of the pairs, and pairs.held_out is 0; raise "
+                "pairs.held_out, or set preference.guard=off"
+            )
+        return self

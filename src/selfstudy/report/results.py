@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Group
 from rich.table import Table
 
 from selfstudy.storage.artifacts import Artifact, Store
@@ -74,30 +75,42 @@ def _planned(line: Mapping[str, Any], store: Store) -> PlannedStep:
     return PlannedStep(line["name"], kind, line["about"], found, unfinished)
 
 
-def results_table(results: Results) -> Table:
-    """Lay out one row a model: greedy accuracy with its interval on every split; on test, what samples show too."""
-    table = Table(title="Greedy accuracy in % [95% interval]", title_justify="left", box=SIMPLE_HEAD)
+def results_table(results: Results) -> Group:
+    """Lay out one row a model: greedy accuracy with its interval on every split; on test, what samples show too.
+
+    Transfer sets have a table of their own, so that neither is wider than a terminal, where numbers would be cropped.
+    """
+    transfer = [split for split in results.splits if split.startswith("transfer-")]
+    tables = [_table(results, [split for split in results.splits if split not in transfer], samples=True)]
+    if transfer:
+        tables.append(_table(results, transfer, samples=False))
+    if results.chosen:
+        tables[-1].caption = "→ best on dev, the model returned · distinct: right solutions a problem, of the samples"
+        tables[-1].caption_justify = "left"
+    return Group(*tables)
+
+
+def _table(results: Results, splits: Sequence[str], *, samples: bool) -> Table:
+    title = "Greedy accuracy in % [95% interval]" if samples else "On transfer sets"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("model", no_wrap=True)
-    for split in results.splits:
-        table.add_column(_heading(results, split), justify="right", overflow="fold")
-    ks = sorted({k for scores in results.scores.values() for k in scores.get("pass_at", {})}, key=int)
+    for split in splits:
+        table.add_column(_heading(results, split), justify="right", no_wrap=True)
+    ks = sorted({k for scores in results.scores.values() for k in scores.get("pass_at", {})}, key=int) * samples
     shown = "test" if any(split == "test" for _, split in results.scores) else "dev"
     for k in ks:
-        table.add_column(f"pass@{k}\n{shown}", justify="right")
+        table.add_column(f"pass@{k}\n{shown}", justify="right", overflow="fold")
     if ks:
-        table.add_column(f"distinct\n{shown}", justify="right")
+        table.add_column(f"distinct\n{shown}", justify="right", overflow="fold")
     for model in results.models:
         row = [("→ " if model == results.chosen else "  ") + model]
-        row += [_accuracy(results.scores.get((model, split))) for split in results.splits]
+        row += [_accuracy(results.scores.get((model, split))) for split in splits]
         scores = results.scores.get((model, shown), {})
         row += [_percent(scores.get("pass_at", {}).get(k)) for k in ks]
         if ks:
             distinct = scores.get("distinct_right")
             row.append("·" if distinct is None else f"{distinct['value']:.2f}")
         table.add_row(*row, style="bold" if model == results.chosen else None)
-    if results.chosen:
-        table.caption = "→ best on dev, the model returned · distinct: right solutions a problem, of the samples"
-        table.caption_justify = "left"
     return table
 
 

@@ -1,0 +1,122 @@
+"""From a config to a plan: what is checked before any compute, and what counts for nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from selfstudy.errors import ConfigError, DataError, ModelError
+from selfstudy.models.load import load_model
+from selfstudy.models.presets import PRESETS
+from selfstudy.recipes.prepare import find_run, prepare
+from tests.stages.builders import model_folder
+
+TABLE = "problems.train={name: tabular, path: mine.jsonl, solution: solution}"
+HELD = ["problems.labelled=all", "problems.dev=2", "problems.test=2"]
+
+
+@pytest.fixture
+def table() -> Path:
+    path = Path("mine.jsonl")
+    rows = [{"question": f"{n} + 1?", "answer": str(n + 1), "solution": f"#### {n + 1}"} for n in range(12)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def prints(*overrides: str) -> dict[str, str | None]:
+    return {s.name: s.fingerprint for s in prepare("quickstart", overrides).plan.steps}
+
+
+def test_data_count_by_content_and_not_by_place(table: Path) -> None:
+    before = prints(TABLE, *HELD)
+    Path("elsewhere").mkdir()
+    shutil.copy(table, "elsewhere/mine.jsonl")
+    assert prints(TABLE.replace("mine.jsonl", "elsewhere/mine.jsonl"), *HELD) == before
+    table.write_text(table.read_text().replace("11 + 1?", "11 and 1?"))
+    after = prints(TABLE, *HELD)
+    assert all(after[name] != before[name] for name in before)
+
+
+def test_models_count_by_content_and_not_by_place() -> None:
+    model_folder(Path("a"), "causal")
+    model_folder(Path("b"), "causal")
+    model_folder(Path("c"), "causal", seed=1)
+    a, b, c = (prints(f"model=./{name}") for name in "abc")
+    assert a == b
+    assert {name for name in a if a[name] == c[name]} == {"problems", "gold"}
+
+
+def test_new_weights_under_the_same_path_are_another_model() -> None:
+    """The bug that self-training invites."""
+    model_folder(Path("model"), "causal")
+    before = prints("model=./model")
+    shutil.rmtree("model")
+    model_folder(Path("model"), "causal", seed=1)
+    after = prints("model=./model")
+    assert after["sft"] != before["sft"]
+    assert after["problems"] == before["problems"]
+
+
+@pytest.mark.parametrize("preset", ["llama-tiny", "t5-tiny"])
+def test_a_preset_is_weighed_without_making_it(preset: str, tmp_path: Path) -> None:
+    assert preset in PRESETS
+    prepared = prepare("quickstart", [f"model={preset}", "problems.train.count=300", "problems.labelled=100"])
+    stage = prepared.plan.step("base").stage
+    problems = prepared.plan.step("problems")
+    from selfstudy.storage.artifacts import Artifact
+    from selfstudy.types import SILENT
+
+    for folder in ("problems", "base"):
+        (tmp_path / folder).mkdir()
+    problems.stage.run({}, tmp_path / "problems", SILENT)
+    stage.run({"problems": (Artifact("problems", "", tmp_path / "problems"),)}, tmp_path / "base", SILENT)
+    made = 4 * load_model(tmp_path / "base").num_parameters()
+    assert prepared.model_bytes == pytest.approx(made, rel=0.05)
+    assert torch.get_default_device().type == "cpu"
+
+
+def test_sizes_are_those_of_the_splits(table: Path) -> None:
+    prepared = prepare("quickstart", [TABLE, *HELD])
+    assert prepared.sizes().problems == {"labelled": 8, "unlabelled": 8, "dev": 2, "test": 2}
+    assert not (Path("selfstudy-runs") / "artifacts").exists()
+
+
+def test_what_cannot_work_is_said_before_any_compute(table: Path) -> None:
+    with pytest.raises(DataError, match=r"gsm8k: .*SELFSTUDY_DATA"):
+        prepare("gsm8k_tiny")
+    with pytest.raises(DataError, match=r"none\.jsonl: no such file"):
+        prepare("quickstart", [TABLE.replace("mine", "none"), *HELD])
+    with pytest.raises(ModelError, match=r"org/none.*cannot be reached"):
+        prepare("quickstart", ["model=org/none"])
+    Path("empty").mkdir()
+    with pytest.raises(ModelError, match=r"not a model folder, config\.json is missing"):
+        prepare("quickstart", ["model=./empty"])
+    model_folder(Path("causal"), "causal")
+    with pytest.raises(ModelError, match="no chat template"):
+        prepare("quickstart", ["model=./causal", "prompt.chat=true"])
+    with pytest.raises(ModelError, match="positions"):
+        prepare("quickstart", ["model=./causal", "sampling.max_new_tokens=600"])
+    model_folder(Path("seq2seq"), "seq2seq")
+    with pytest.raises(ModelError, match="cannot spell the angle notation"):
+        prepare("quickstart", ["model=./seq2seq", "prompt.notation=angle"])
+    for change, message in {
+        "recipe=dpo": "recipe: Input should be 'dpo_st'",
+        "sft={epochs: 2, max_steps: 3}": "either epochs or max_steps",
+        "problems.labeled=3": "problems.labeled is not a setting; did you mean 'labelled'",
+        "pairs.held_out=0": r"raise pairs\.held_out, or set preference\.guard=off",
+        "problems.dev={name: gsm9k}": "unknown name 'gsm9k'; did you mean 'gsm8k'",
+    }.items():
+        with pytest.raises(ConfigError, match=message):
+            prepare("quickstart", [change])
+    prepare("quickstart", ["pairs.held_out=0", "preference.guard=off"])
+    prepare("quickstart", ["pairs.held_out=0", "recipe=self_training"])
+    assert not (Path("selfstudy-runs") / "artifacts").exists()
+
+
+def test_runs_that_there_are_not() -> None:
+    with pytest.raises(ConfigError, match=r"no run 'x' below runs/runs; there are: none"):
+        find_run("x", Path("runs"))

@@ -1,0 +1,308 @@
+"""Using what a run made: one small finished run, asked in every way, by function and by command line."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from rich.text import Text
+
+from selfstudy.asking import (
+    coloured,
+    draw_judged,
+    evaluate_model,
+    export_records,
+    find_model,
+    find_problems,
+    sample_to_file,
+    solve_questions,
+)
+from selfstudy.cli import main
+from selfstudy.errors import ConfigError, DataError, ModelError
+from selfstudy.models.load import save_model
+from selfstudy.models.tokenizers import train_tokenizer
+from selfstudy.report.results import Results, read_results
+from selfstudy.running import carry_out
+from selfstudy.storage.records import read_records
+from selfstudy.types import Completion, Example, Pair, Problem
+from tests.fakes import CORPUS, tiny_llama
+from tests.system.conftest import PARITY, SMALL
+
+ROOT = Path("selfstudy-runs")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Carry out one small run, in a folder of its own."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        Path("parity.py").write_text(PARITY)
+        tokenizer = train_tokenizer(CORPUS, "causal", 320)
+        save_model(tiny_llama(len(tokenizer)), tokenizer, Path("base"), {})
+        Path("mine.yaml").write_text(yaml.safe_dump({**SMALL, "model": "./base", "evaluation": {"samples": 0}}))
+        carry_out("mine.yaml", quiet=True)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _there(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(finished)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0})  # one thread for a bare folder: see conftest.py
+
+
+def results() -> Results:
+    return read_results(ROOT / "runs" / "mine")
+
+
+def path_of(step: str) -> Path:
+    found = results().step(step)
+    assert found is not None
+    assert found.artifact is not None
+    return found.artifact.path
+
+
+def lines(path: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+
+
+def test_models_are_found_by_run_step_and_folder() -> None:
+    assert find_model("mine", ROOT).folder == path_of("best")
+    assert find_model("mine:dpo-1", ROOT).folder == path_of("dpo-1")
+    assert find_model("mine:sft", ROOT).verifier.name == "parity.py"
+    assert find_model("mine:sft", ROOT).sampling.max_new_tokens == SMALL["sampling"]["max_new_tokens"]
+    bare = find_model("base", ROOT)
+    assert (bare.folder, bare.problems, bare.verifier.name) == (Path("base"), None, "numeric")
+    with pytest.raises(ConfigError, match="run mine has no model 'dpo1'; did you mean 'dpo-1'"):
+        find_model("mine:dpo1", ROOT)
+    with pytest.raises(ConfigError, match="no run 'mein' below .*; there are: mine"):  # noqa: RUF043
+        find_model("mein", ROOT)
+    with pytest.raises(ModelError, match="not a model folder"):
+        find_model("mine:pairs-1", ROOT).solver(seed=0, purpose="x", temperature=0, calculator=True)
+
+
+def test_a_model_that_is_not_made_yet(tmp_path: Path) -> None:
+    carry_out("mine.yaml", ["seed=5", f"root={tmp_path}"], name="half", until="problems", quiet=True)
+    with pytest.raises(ConfigError, match="run half has not made 'best' yet; carry it out, or name another: RUN:STEP"):
+        find_model("half", tmp_path)
+    with pytest.raises(ConfigError, match="step 'pairs-1' of run half has not been carried out yet"):
+        export_records("half", "pairs-1", tmp_path / "out.jsonl", tmp_path)
+
+
+def test_problems_are_splits_or_sources() -> None:
+    asked = find_model("mine", ROOT)
+    assert [p.id for p in find_problems("dev", asked)] == [f"word_problems/dev/{n:05d}" for n in range(6)]
+    assert len(find_problems("labelled", asked)) == 30
+    assert len(find_problems("{name: word_problems, count: 4}", asked)) == 4
+    assert len(find_problems("{name: word_problems, count: 4}", find_model("base", ROOT))) == 4
+    with pytest.raises(
+        ConfigError, match=r"neither a split of the run \(dev, labelled, test, unlabelled\) nor a source"
+    ):
+        find_problems("tset", asked)
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        find_problems("{name: ", asked)
+    with pytest.raises(DataError, match="no such file"):
+        find_problems("{name: tabular, path: none.csv}", asked)
+
+
+def test_samples_with_their_verdicts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "new" / "samples.jsonl"  # its folder is made, and before the work
+    options = {"n": 3, "temperature": 1.0, "calculator": True, "root": ROOT}
+    sample_to_file("mine:sft", "dev", out, seed=0, **options)
+    found = lines(str(out))
+    assert [(line["problem_id"], line["index"]) for line in found] == [
+        (f"word_problems/dev/{n:05d}", k) for n in range(6) for k in range(3)
+    ]
+    problems = {p.id: p for p in find_problems("dev", find_model("mine", ROOT))}
+    for line in found:
+        assert line["question"] == problems[line["problem_id"]].question
+        assert line["answer"] == problems[line["problem_id"]].answer
+        assert line["outcome"] == ("wrong" if len(line["completion"]) % 2 else "right")  # by the run's own verifier
+        assert line["logprob"] < 0
+    right = sum(line["outcome"] == "right" for line in found)
+    assert f"18 samples of 6 problems, {right} right" in capsys.readouterr().out
+    again, other = tmp_path / "again.jsonl", tmp_path / "other.jsonl"
+    sample_to_file("mine:sft", "dev", again, seed=0, **options)
+    sample_to_file("mine:sft", "dev", other, seed=1, **options)
+    assert again.read_bytes() == out.read_bytes() != other.read_bytes()
+
+
+def test_evaluation_counts_what_was_drawn(capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = evaluate_model(
+        "mine:sft", "test", samples=5, temperature=1.0, calculator=True, seed=3, as_json=False, root=ROOT
+    )
+    shown = capsys.readouterr().out
+    assert "6 problems: accuracy" in shown
+    assert "pass@5" in shown
+    assert "maj@1" in shown
+    asked = find_model("mine:sft", ROOT)
+    problems = find_problems("test", asked)
+    solver = asked.solver(seed=3, purpose="evaluate", temperature=1.0, calculator=True)
+    right: dict[str, int] = {}
+    for sample, verdict in draw_judged(solver, problems, 5, asked.verifier):
+        assert sample.problem_id == verdict.problem_id
+        right[sample.problem_id] = right.get(sample.problem_id, 0) + (verdict.outcome == "right")
+    assert metrics["pass_at"]["1"]["value"] == pytest.approx(sum(right.values()) / 30)
+    assert metrics["pass_at"]["5"]["value"] == pytest.approx(sum(n > 0 for n in right.values()) / 6)
+    # Greedy accuracy is what the run itself measured, whatever the seed.
+    assert metrics["accuracy"] == results().scores["sft", "test"]["accuracy"]
+
+
+def test_evaluation_as_json_without_samples(capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = evaluate_model(
+        "base", "{name: word_problems, count: 3}", samples=0, temperature=0.7, calculator=False, seed=0, as_json=True,
+        root=ROOT,
+    )  # fmt: skip
+    assert json.loads(capsys.readouterr().out) == metrics
+    assert "pass_at" not in metrics
+    assert metrics["accuracy"]["n"] == 3
+
+
+def test_the_calculator_can_be_left_out() -> None:
+    asked = find_model("mine:sft", ROOT)
+    hooks = [
+        asked.solver(seed=0, purpose="x", temperature=1.0, calculator=on).engine.settings.hook.name
+        for on in (True, False)
+    ]
+    assert hooks == ["calculator", "off"]
+
+
+def test_what_the_calculator_wrote_is_coloured_and_nothing_is_lost() -> None:
+    """The markup, taken away again, is the text; the coloured spans are the forced tokens' text."""
+    solver = find_model("mine:sft", ROOT).solver(seed=0, purpose="x", temperature=0, calculator=True)
+    text = "He has [b] 12 + 3 = <<12+3=15>>15, then <<15*2=30>>30."
+    encoding = solver.format.tokenizer(text, add_special_tokens=False)
+    ids, spots = encoding["input_ids"], []
+    for written in ("15>>", "30>>"):
+        at = text.index("=" + written) + 1
+        first = encoding.char_to_token(at)
+        spots.append((first, encoding.char_to_token(at + len(written) - 1) + 1))
+    shown = Text.from_markup(coloured(Completion(text, tuple(ids), tuple(spots)), solver))
+    assert shown.plain == text
+    assert ["15>>" in shown.plain[s.start : s.end] or "30>>" in shown.plain[s.start : s.end] for s in shown.spans] == [
+        True,
+        True,
+    ]
+    plain = Text.from_markup(coloured(Completion(text, tuple(ids)), solver))
+    assert (plain.plain, plain.spans) == (text, [])
+
+
+@pytest.mark.parametrize("ends", ["", EOFError()])
+def test_questions_are_asked_until_an_empty_line_or_the_end(
+    ends: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = iter(["Tom has 3 apples.", "  How many? ", ends])
+
+    def read(*_: object, **__: object) -> str:
+        line = next(typed)
+        if isinstance(line, EOFError):
+            raise line
+        assert isinstance(line, str)
+        return line
+
+    monkeypatch.setattr("selfstudy.asking.console.input", read)
+    solve_questions("mine", None, calculator=True, temperature=0.0, root=ROOT)
+    assert capsys.readouterr().out.count("log-probability") == 2
+    assert next(typed, "all read") == "all read"
+
+
+@pytest.mark.parametrize("step", ["pairs-1", "labels-1"])
+def test_exports_are_the_records_as_the_model_saw_them(step: str, tmp_path: Path) -> None:
+    out = tmp_path / "export.jsonl"
+    export_records("mine", step, out, ROOT)
+    exported = lines(str(out))
+    problems = {p.id: p for p in read_records(path_of("problems") / "unlabelled.jsonl", Problem)}
+    if step == "pairs-1":
+        pairs = list(read_records(path_of(step) / "pairs.jsonl", Pair))
+        assert exported == [
+            {
+                "prompt": f"Question: {problems[p.problem_id].question}\nAnswer:",
+                "chosen": f" {p.chosen.text}",
+                "rejected": f" {p.rejected.text}",
+            }
+            for p in pairs
+        ]
+    else:
+        labels = list(read_records(path_of(step) / "labels.jsonl", Example))
+        assert exported == [
+            {"prompt": f"Question: {problems[x.problem_id].question}\nAnswer:", "completion": f" {x.completion.text}"}
+            for x in labels
+        ]
+    assert exported
+
+
+def test_only_pairs_and_labels_are_exported(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match="'sft' is not a step that made pairs or pseudo-labels; known: labels-1, pairs-1"
+    ):
+        export_records("mine", "sft", tmp_path / "out", ROOT)
+    with pytest.raises(ConfigError, match="did you mean 'pairs-1'"):
+        export_records("mine", "pairs1", tmp_path / "out", ROOT)
+
+
+def command(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main(list(arguments))
+    return stopped.value.code if isinstance(stopped.value.code, int) else 0
+
+
+def test_every_verb_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def shown(*arguments: str) -> str:
+        assert command(*arguments) == 0
+        return " ".join(capsys.readouterr().out.split())
+
+    assert "done before" in shown("run", "mine.yaml")
+    assert "exists" in shown("plan", "mine.yaml")
+    assert "✓ sft" in shown("status", "mine")
+    assert "mine: " in shown("status")
+    assert "no runs below" in shown("status", "--root", str(tmp_path))
+    assert "finished by" in shown("solve", "mine", "Tom has 3 apples.")
+    assert "problems: accuracy" in shown("evaluate", "mine:sft", "dev")
+    scores = json.loads(shown("evaluate", "mine:sft", "--json", "--samples", "1", "--no-calculator", "--seed", "2"))
+    assert scores["pass_at"].keys() == {"1"}
+    out = str(tmp_path / "s.jsonl")
+    assert "12 samples of 6 problems" in shown("sample", "mine:sft", "test", "--out", out, "--n", "2")
+    assert len(lines(out)) == 12
+    assert re.search(r"\d+ records", shown("export", "mine", "labels-1", "--out", out))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sample", "mine", "dev", "--out", "x", "--temperature", "-1"], "Invalid value for '--temperature'"),
+        (["sample", "mine", "dev", "--out", "x", "--n", "0"], "Invalid value for '--n'"),
+        (["evaluate", "mine", "--samples", "-1"], "Invalid value for '--samples'"),
+        (["solve", "mine", "q", "--temperature", "-0.5"], "Invalid value for '--temperature'"),
+        (["sample", "mine", "dev"], "Missing option '--out'"),
+        (["run", "mine.yaml", "--until", "stf"], "no step named 'stf'; did you mean 'sft'?"),
+        (["run", "nowhere.yaml"], "no such config file"),
+        (["evaluate", "mine", "tset"], "neither a split of the run"),
+        (["status", "mein"], "no run 'mein'"),
+        (["export", "mine", "sft", "--out", "x"], "is not a step that made pairs"),
+    ],
+)
+def test_mistakes_exit_with_2_and_say_what_to_do(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert command(*arguments) == 2
+    captured = capsys.readouterr()
+    assert message in " ".join(captured.err.split())
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+    assert not Path("x").exists()
+
+
+def test_a_disk_that_cannot_be_written_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("selfstudy.running.carry_out", full)
+    assert command("run", "mine.yaml") == 2
+    assert "No space left on device; what was finished is kept" in " ".join(capsys.readouterr().err.split())

@@ -1,0 +1,212 @@
+"""Running, planning, looking: what is printed of runs that are new, half done, damaged and done."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selfstudy import running
+from selfstudy.errors import ConfigError, PluginError, StorageError
+from selfstudy.recipes.prepare import find_run, prepare
+from selfstudy.report.results import read_results
+from selfstudy.running import carry_out, show_plan, show_status
+from tests.system.conftest import small  # noqa: F401  (a fixture)
+
+ROOT = Path("selfstudy-runs")
+MINE = ROOT / "runs" / "causal"
+
+
+@pytest.fixture
+def config(small: Callable[..., str]) -> str:  # noqa: F811
+    return small("causal")
+
+
+def flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def events() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (MINE / "events.jsonl").read_text().splitlines()]
+
+
+def test_a_whole_run_as_it_is_seen(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    carry_out(config, ["evaluation.samples=0"], name="causal")
+    shown = capsys.readouterr().out
+    steps = len(read_results(MINE).steps)
+    assert f"causal: {steps} steps, in {MINE}" in flat(shown)
+    assert "\x1b" not in shown  # plain text where there is no terminal
+    assert "guard:" in shown
+    assert "/verdicts" not in shown  # parts of a step are not shown
+    assert "Greedy accuracy in %" in shown
+    assert f"best model ({read_results(MINE).chosen}):" in flat(shown)
+    assert "ask it: selfstudy solve causal" in shown
+    assert shown.count("done before") == 0
+    carry_out(config, ["evaluation.samples=0"], name="causal")
+    assert capsys.readouterr().out.count("done before") == sum(
+        "part_of" not in s.about for s in read_results(MINE).steps
+    )
+
+    show_plan(config, ["evaluation.samples=0"])
+    shown = capsys.readouterr().out
+    assert "exists" in shown
+    assert "to do" not in shown
+    assert "disk still to be written: at most about 0 MB" in flat(shown)
+    assert "labelled 30" in flat(shown)
+
+
+def test_quiet_prints_nothing_even_on_a_terminal(
+    config: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(running.console), "is_terminal", property(lambda self: True))
+    carry_out(config, until="sft", quiet=True)
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""
+
+
+def test_until_only_and_what_a_half_done_run_looks_like(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ConfigError, match="no step named 'stf'; did you mean 'sft'"):
+        carry_out(config, until="stf", quiet=True)
+    assert not ROOT.exists() or not MINE.exists()
+    with pytest.raises(ConfigError, match="step 'sft' needs 'problems', which does not exist yet"):
+        carry_out(config, only="sft", quiet=True)
+    assert events()[-1]["event"] == "run_stopped"
+    assert "needs 'problems'" in events()[-1]["message"]
+
+    results = carry_out(config, until="sft")
+    assert results.step("sft").artifact
+    assert results.chosen is None
+    capsys.readouterr()
+    show_status("causal", ROOT)
+    shown = capsys.readouterr().out
+    assert "✓ sft" in shown
+    assert "· dpo-1" in shown
+    assert "last event run_finished" in shown
+    show_status(None, ROOT)
+    shown = capsys.readouterr().out
+    done = sum(step.artifact is not None for step in results.steps)
+    assert f"causal: {done} of {len(results.steps)} steps, last event run_finished" in flat(shown)
+
+    carry_out(config, only="evaluate/sft/dev/greedy", quiet=True)
+    assert read_results(MINE).step("evaluate/sft/dev/greedy").artifact
+    assert read_results(MINE).step("evaluate/sft/dev").artifact is None
+
+
+def test_a_run_that_died(config: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException):
+        pass
+
+    class Deadly(running.Events):
+        def emit(self, event: str, fields: Mapping[str, Any]) -> None:
+            super().emit(event, fields)
+            if event == "train_step":
+                raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(running, "Events", Deadly)
+        carry_out(config, quiet=True)
+    with (MINE / "events.jsonl").open("a") as file:  # killed in the middle of a line
+        file.write('{"time": 1, "eve')
+    capsys.readouterr()
+    show_status("causal", ROOT)
+    shown = capsys.readouterr().out
+    assert "… sft" in shown
+    assert "last event run_stopped" in shown
+    show_plan(config)
+    assert "to continue" in capsys.readouterr().out
+    carry_out(config, until="sft")
+    assert "sft: continuing" in capsys.readouterr().out
+    assert [e["event"] for e in events()].count("run_finished") == 1  # every line can be read
+
+
+def test_a_damaged_run_is_said_to_be_damaged_and_hides_no_other(
+    config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    carry_out(config, until="sft", quiet=True)
+    carry_out(config, ["seed=1"], until="problems", quiet=True, name="other")
+    weights = read_results(MINE).step("sft").artifact.path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    show_status(None, ROOT)
+    shown = flat(capsys.readouterr().out)
+    assert "causal: damaged:" in shown
+    assert "model.safetensors has" in shown
+    assert "other: 1 of" in shown
+    with pytest.raises(StorageError, match=r"model\.safetensors has .* bytes instead of"):
+        show_status("causal", ROOT)
+    with pytest.raises(StorageError, match=r"delete .* and run again"):
+        carry_out(config, until="sft", quiet=True)
+
+
+def test_status_of_runs_that_have_no_events_and_of_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    show_status(None, tmp_path)
+    assert "no runs" in capsys.readouterr().out
+    prepared = prepare("quickstart", [f"root={tmp_path}"])
+    prepared.write()
+    show_status(None, tmp_path)
+    assert "quickstart: 0 of" in flat(capsys.readouterr().out)
+    show_status("quickstart", tmp_path)
+    assert "not started" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match=r"no run 'quickstrat' below .*; there are: quickstart"):
+        show_status("quickstrat", tmp_path)
+
+
+def test_a_run_is_found_by_name_by_path_and_from_within(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = prepare("quickstart", [f"root={tmp_path}"])
+    prepared.write()
+    folder = tmp_path / "runs" / "quickstart"
+    assert find_run("quickstart", tmp_path) == find_run(str(folder), Path("elsewhere")) == folder
+    monkeypatch.chdir(folder)
+    assert read_results(find_run(".", Path("elsewhere"))).step("sft").artifact is None
+    assert find_run(".", Path("elsewhere")) == folder
+
+
+def test_names_of_runs(tmp_path: Path) -> None:
+    def name(*overrides: str, **more: Any) -> str:
+        return prepare("quickstart", [f"root={tmp_path}", *overrides], **more).name
+
+    assert name() == "quickstart"
+    assert name("rounds=1") != name("rounds=3")
+    assert name("rounds=1", "seed=2") == name("seed=2", "rounds=1")
+    assert name("rounds=1").startswith("quickstart-")
+    assert name("rounds=1", run_name="mine") == "mine"
+
+
+def test_a_fault_of_a_verifier_stops_the_run_and_what_was_made_is_kept(
+    small: Callable[..., str],  # noqa: F811
+) -> None:
+    config = small("causal", verifier="faulty.py")
+    body = Path("parity.py").read_text().replace("class Parity", "class Faulty")
+    fault = "if '####' not in text:\n            raise KeyError(text)\n        return"  # worked solutions pass
+    Path("faulty.py").write_text(body.replace("return", fault))
+    with pytest.raises(PluginError, match=r"verifier Faulty: problem word_problems/dev/.*, sample 0: raised KeyError"):
+        carry_out(config, quiet=True)
+    assert read_results(MINE).step("sft").artifact
+    assert [e["event"] for e in events()][-1] == "run_stopped"
+    assert not list((ROOT / "artifacts").glob("verdicts-*/verdicts.jsonl"))
+
+
+@pytest.mark.parametrize("with_data", [True, False])
+def test_the_command_line_plans_on_real_files(with_data: bool, data: Path, tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "SELFSTUDY_DATA"}
+    if with_data:
+        environment["SELFSTUDY_DATA"] = str(data)
+    command = [sys.executable, "-m", "selfstudy.cli", "plan", "gsm8k_tiny"]
+    environment |= {"HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    shown = flat(done.stdout)
+    assert "dpo-st-1" in shown
+    if with_data:
+        sizes = r"[\d,]+"
+        assert re.search(rf"problems: dev {sizes}, labelled {sizes}, test {sizes}, transfer-asdiv {sizes}", shown)
+        assert "not on this machine" not in shown
+    else:
+        assert "not on this machine yet: gsm8k:" in shown
+    assert not (tmp_path / "selfstudy-runs" / "artifacts").exists()
