@@ -31,8 +31,8 @@ def seconds(results: Results) -> float:
     return sum(step.artifact.manifest()["environment"]["seconds"] for step in results.steps if step.artifact)
 
 
-def row(model: str, seed: int, results: Results) -> str:
-    """Write one line of the table."""
+def row(model: str, seed: int, results: Results, control: Results) -> str:
+    """Write one line of the table; ``control`` is SFT on L alone with the last round's number of steps."""
     tests = {name: outcomes(results.step(f"evaluate/{name}/test")) for name in results.models}
     cells = []
     for name in results.models:
@@ -40,6 +40,11 @@ def row(model: str, seed: int, results: Results) -> str:
         cells.append(f"{100 * accuracy['value']:.1f} [{100 * accuracy['low']:.1f}, {100 * accuracy['high']:.1f}]")
     gain = paired_bootstrap(tests[results.models[-1]], tests["sft"], seed=0)
     cells.append(f"{100 * gain.value:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]")
+    longer = outcomes(control.step("evaluate/sft/test"))
+    accuracy = control.scores["sft", "test"]["accuracy"]
+    cells.append(f"{100 * accuracy['value']:.1f} [{100 * accuracy['low']:.1f}, {100 * accuracy['high']:.1f}]")
+    beyond = paired_bootstrap(tests[results.models[-1]], longer, seed=0)
+    cells.append(f"{100 * beyond.value:+.1f} [{100 * beyond.low:+.1f}, {100 * beyond.high:+.1f}]")
     kept = []
     for name in results.models:
         step = results.step(name)
@@ -61,10 +66,17 @@ def main() -> None:
         for seed in options.seeds:
             overrides = [f"model={model}", f"seed={seed}", f"root={options.root}", "compute.threads=1"]
             results = carry_out("quickstart", overrides, name=f"{model}-{seed}", quiet=True)
+            last = results.models[-1]
+            step = results.step(last)
+            assert step is not None
+            assert step.artifact is not None
+            as_long = ["recipe=supervised", "sft.epochs=null", f"sft.max_steps={step.artifact.metrics()['steps']}"]
+            control = carry_out("quickstart", [*overrides, *as_long], name=f"{model}-{seed}-control", quiet=True)
             if not lines:
-                heads = ["model", "seed", *results.models, f"{results.models[-1]} − sft", "guard used", "seconds"]
+                heads = ["model", "seed", *results.models, f"{last} − sft"]
+                heads += ["sft, steps as last", f"{last} − that", "guard used", "seconds"]
                 lines += [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
-            lines.append(row(model, seed, results))
+            lines.append(row(model, seed, results, control))
             print(lines[-1], flush=True)
     print()
     print("\n".join(lines))

@@ -101,9 +101,7 @@ def test_loaded_twice_is_one_class(write) -> None:
 def test_a_changed_file_is_refused(write) -> None:
     spec = parse_spec(FAMILY, write(GOOD))
     write(GOOD + "# other")
-    with pytest.raises(
-        PluginError, match=r"\./my_check.py changed since this run was planned; start the command again"
-    ):
+    with pytest.raises(PluginError, match=r"my_check.py changed since this run was planned; start the command again"):
         load_verifier(spec)
 
 

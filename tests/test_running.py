@@ -183,7 +183,7 @@ def test_a_fault_of_a_verifier_stops_the_run_and_what_was_made_is_kept(
 ) -> None:
     config = small("causal", verifier="faulty.py")
     body = Path("parity.py").read_text().replace("class Parity", "class Faulty")
-    fault = "if '####' not in text:\n            raise KeyError(text)\n        return"  # worked solutions pass
+    fault = "if text and '####' not in text:\n            raise KeyError(text)\n        return"  # worked solutions pass
     Path("faulty.py").write_text(body.replace("return", fault))
     with pytest.raises(PluginError, match=r"verifier Faulty: problem word_problems/dev/.*, sample 0: raised KeyError"):
         carry_out(config, quiet=True)

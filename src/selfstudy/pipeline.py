@@ -105,13 +105,19 @@ class Plan:
         return next((step for step in self.steps if step.name == name), None)
 
 
-def leaf(name: str, paths: tuple[Path, ...], root: Path) -> Leaf:
-    """Make a leaf from files and folders that exist; digests are cached below the run root."""
-    return Leaf(name, paths, digest_paths(paths, root / "cache" / "digests.json"))
+def leaf(name: str, paths: tuple[Path, ...], root: Path, patterns: tuple[str, ...] = ("*",)) -> Leaf:
+    """Make a leaf from files, and those files of folders that match; digests are cached below the run root."""
+    return Leaf(name, paths, digest_paths(paths, root / "cache" / "digests.json", patterns))
 
 
 def select(plan: Plan, until: str | None = None, only: str | None = None) -> list[Step]:
-    """Return the steps to run: all, those up to one, or a single one."""
+    """Return the steps to run: all, those up to one, or a single one.
+
+    Raises:
+        ConfigError: There is no such step, or both are given.
+    """
+    if until is not None and only is not None:
+        raise ConfigError(f"--until {until} and --only {only} exclude each other; give one of them")
     if until is not None:
         return plan.steps[: plan.steps.index(plan.step(until)) + 1]
     return [plan.step(only)] if only is not None else plan.steps
@@ -173,7 +179,8 @@ def _make(step: Step, store: Store, ctx: Context) -> tuple[Artifact, float]:
     inputs = inputs_of(step, store)
     kind, fingerprint = step.stage.kind, _known(step)
     with store.building(kind, fingerprint) as out:
-        published = store.find(kind, fingerprint)  # by another process, between our look and our lock
+        # By another process between our look and our lock, or by a killed one that had all but renamed it.
+        published = store.find(kind, fingerprint)
         if published is not None:
             out.rmdir()  # what we hold is a new, empty folder: theirs has its final name
             return published, 0.0

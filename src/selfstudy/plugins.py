@@ -74,7 +74,7 @@ def parse_spec(family: str, value: Any) -> PluginSpec:
         path = Path(name)
         if not path.is_file():
             raise ValueError(f"no plug-in file {name} (looked in {Path.cwd()})")
-        return PluginSpec(name=name, settings=tree, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+        return PluginSpec(name=str(path.resolve()), settings=tree, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
     plugin = _packaged(family, name)
     try:
         instance = plugin.parse(tree, name)

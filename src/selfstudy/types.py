@@ -95,12 +95,12 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One prompt with its completions: the unit of sampling and of training, so that a prompt is computed once.
+    """One prompt with its completions: the unit of training; in sampling it is a request.
 
     Attributes:
         problem_id: Whose prompt it is; named in errors.
         prompt_ids: Prompt tokens; the encoder's input for encoder–decoder models.
-        completions: Token ids of each completion. Empty where they are still to be drawn.
+        completions: Token ids of each completion.
     """
 
     problem_id: str

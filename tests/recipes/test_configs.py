@@ -20,7 +20,7 @@ from selfstudy.running import carry_out
 from selfstudy.storage.records import read_records
 from selfstudy.types import Pair, Problem
 from tests.fakes import BRACKET_CORPUS, llama_tokenizer, tiny_llama, tiny_t5
-from tests.stages.builders import read_lines
+from tests.stages.builders import read_lines, taught_to_end
 from tests.system.conftest import PARITY
 
 PAPER = {
@@ -177,7 +177,7 @@ SMALL = [
     "evaluation.ks=[1, 2]",
     "compute.threads=1",
     "compute.device=cpu",
-    # A model of random numbers never gets one right; any text is right or wrong by the parity of its length.
+    # Such a model hardly gets one right; so any text is right or wrong by the parity of its length.
     "verifier=./parity.py",
 ]
 
@@ -195,7 +195,8 @@ def test_runs_with_a_stand_in_of_the_same_family(
     name: str, stand_in: Callable[[Path], None], notation: str, tmp_path: Path
 ) -> None:
     """From end to end, with the paper's batch sizes, precision, prompt and notation."""
-    stand_in(tmp_path / "stand-in")
+    stand_in(tmp_path / "untaught")
+    taught_to_end(tmp_path / "untaught", tmp_path / "stand-in")
     (tmp_path / "parity.py").write_text(PARITY)
     results = carry_out(name, [*SMALL, "root=runs"], name="small", quiet=True)
     assert results.models == ["sft", "dpo-1", "dpo-st-1"]
@@ -204,7 +205,9 @@ def test_runs_with_a_stand_in_of_the_same_family(
     artifacts = {step.name: step.artifact for step in results.steps}
     assert all(artifacts.values())
     assert artifacts["dpo-1"].metrics()["steps"] == 2
-    assert artifacts["dpo-st-1"].metrics()["pseudo_labels"] > 0
+    kept = artifacts["labels-1"].metrics()["pseudo_labels"]
+    assert kept > 0
+    assert artifacts["dpo-st-1"].metrics()["pseudo_labels"] == kept
     for model in results.models:
         assert read_format(artifacts[model].path).notation == notation
     gold = [p for p in read_records(artifacts["pairs-1"].path / "pairs.jsonl", Pair) if p.chosen_from == "gold"]

@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from selfstudy.models.compute import Compute
+from selfstudy.models.format import FormatSettings
 from selfstudy.models.load import save_model
 from selfstudy.models.tokenizers import Family, train_tokenizer
+from selfstudy.stages.sft import Sft, SftSettings
 from selfstudy.storage.artifacts import MANIFEST, Artifact
 from selfstudy.storage.atomic import write_json
 from selfstudy.storage.records import write_records
-from selfstudy.types import Completion, Problem, Sample, Verdict
+from selfstudy.types import SILENT, Completion, Problem, Sample, Verdict
 from tests.fakes import BRACKET_CORPUS, CORPUS, tiny_llama, tiny_t5
 
 
@@ -52,6 +55,19 @@ def model_folder(folder: Path, family: Family, *, seed: int = 0) -> Artifact:
     build = tiny_llama if family == "causal" else tiny_t5
     save_model(build(len(tokenizer), seed=seed), tokenizer, folder, {})
     return Artifact("leaf", "0" * 16, folder)
+
+
+def taught_to_end(model: Path, out: Path) -> None:
+    """Write a model that answers "#### 7" or some other number: one of random numbers never ends what it says."""
+    problems = [Problem(f"p/{n:03d}", f"Tom has {n} apples.", str(n * 7 % 120), "") for n in range(60)]
+    given = {
+        "model": (Artifact("leaf", "0" * 16, model),),
+        "problems": (artifact(out.with_name(out.name + "-problems"), {"labelled": problems}),),
+    }
+    settings = SftSettings(learning_rate=2e-2, batch_size=8, max_steps=100)
+    out.mkdir()
+    compute = Compute(device="cpu", threads=1)
+    Sft(settings=settings, format=FormatSettings(), compute=compute, seed=0).run(given, out, SILENT)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

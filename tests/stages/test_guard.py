@@ -99,6 +99,7 @@ def test_no_better_is_not_good_enough(tmp_path: Path) -> None:
     follow(guard, 4)
     assert guard.decide()["fell_back"] is True
     assert guard.model.step.item() == 0
+    assert [path.name for path in (tmp_path / "best").iterdir()] == ["step-000000.safetensors"]
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def make(given: Inputs, out: Path, **settings: Any) -> tuple[dict[str, Any], lis
     return metrics, list(read_records(out / "pairs.jsonl", Pair)), held_out
 
 
-@pytest.mark.parametrize("held_out", [4, 0.4])
+@pytest.mark.parametrize("held_out", [4, 0.2])
 def test_held_out_are_answers_only_problems_and_never_in_pairs(held_out: float, tmp_path: Path) -> None:
     """10 of 20 are answers-only: 4 of those, and not of L, whose solutions the SFT model has learnt by heart."""
     labelled = [problem(n) for n in range(10)]

@@ -22,25 +22,27 @@ from selfstudy.models.tokenizers import Family
 from selfstudy.stages import preference
 from selfstudy.stages.base import Inputs
 from selfstudy.stages.preference import Preference, PreferenceSettings
+from selfstudy.storage.artifacts import Artifact
 from selfstudy.types import SILENT, Context, Pair, Sample
-from tests.stages.builders import artifact, completion, model_folder, problem, read_lines
+from tests.stages.builders import artifact, completion, model_folder, problem, read_lines, taught_to_end
 
 COMPUTE = Compute(device="cpu", threads=1)
 
-ALL_RIGHT = '''
+NUMBER = '''
 from selfstudy.judging.verifiers import Judgement, Verifier
 
 
-class AllRight(Verifier):
-    """So that the yield counts how many different things a model says."""
+class Number(Verifier):
+    """Right if the text states a number, whichever."""
 
     def verify(self, problem, text):
-        return Judgement("right", "", "")
+        right = "####" in text and any(map(str.isdigit, text))
+        return Judgement("right" if right else "wrong", "", "")
 '''
 
 
 def stage(
-    *, guard: Any = None, lr: float = 1e-3, steps: int = 4, verifier: str = "all_right.py", round: int = 1
+    *, guard: Any = None, lr: float = 1e-3, steps: int = 4, verifier: str = "number.py", round: int = 1
 ) -> Preference:
     settings = {
         "learning_rate": lr, "batch_size": 4, "max_steps": steps, "warmup_ratio": 0, "max_grad_norm": 1e9,
@@ -60,7 +62,7 @@ def stage(
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "all_right.py").write_text(ALL_RIGHT)
+    (tmp_path / "number.py").write_text(NUMBER)
     return tmp_path
 
 
@@ -95,22 +97,6 @@ def same(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> bool:
 def run(it: Preference, given: Inputs, out: Path, ctx: Context = SILENT) -> dict[str, Any]:
     out.mkdir(exist_ok=True)
     return it.run(given, out, ctx)
-
-
-@pytest.mark.parametrize("family", ["causal", "seq2seq"])
-def test_a_policy_that_training_wrecks_is_replaced_by_the_sft_model(family: Family, folder: Path) -> None:
-    """Really wrecked: so high a learning rate that the policy says one thing again and again."""
-    given = inputs(folder, family)
-    metrics = run(stage(lr=3.0), given, folder / "out")
-    looks = [look["yield"] for look in json.loads((folder / "out" / "guard.json").read_text())]
-    assert len(looks) == 5
-    assert max(looks[1:]) < looks[0]  # it is wrecked
-    assert metrics["guard"]["fell_back"] is True
-    assert metrics["steps"] == 4
-    assert same(weights(folder / "out"), weights(folder / "model"))
-    # Without the guard the wreck is what comes out.
-    assert "guard" not in run(stage(lr=3.0, guard="off"), given, folder / "off")
-    assert not same(weights(folder / "off"), weights(folder / "model"))
 
 
 class Scripted:
@@ -172,6 +158,22 @@ def test_the_weights_of_the_best_look_are_returned(family: Family, folder: Path,
     assert not all(torch.equal(value, seen[4][name]) for name, value in out.items())
 
 
+@pytest.mark.parametrize("family", ["causal", "seq2seq"])
+def test_a_policy_that_training_wrecks_is_replaced_by_the_sft_model(
+    family: Family, folder: Path, scripted: type[Scripted]
+) -> None:
+    """A learning rate that ruins the weights, and looks that find nothing from then on."""
+    scripted.script = (3, 0, 0, 0, 0)
+    given = inputs(folder, family)
+    metrics = run(scripted_stage(lr=3.0), given, folder / "out")
+    assert metrics["guard"]["fell_back"] is True
+    assert metrics["steps"] == 4
+    assert same(weights(folder / "out"), weights(folder / "model"))
+    # Without the guard the wreck is what comes out.
+    assert "guard" not in run(stage(lr=3.0, guard="off"), given, folder / "off")
+    assert not same(weights(folder / "off"), weights(folder / "model"))
+
+
 def test_stops_early_and_returns_the_sft_model(folder: Path, scripted: type[Scripted]) -> None:
     scripted.script = (3, 2, 2, 9, 9)
     given = inputs(folder)
@@ -186,26 +188,28 @@ class Killed(BaseException):
     """Stands for a kill: nothing catches it."""
 
 
+@pytest.mark.parametrize("checkpoint_every", [1, 100])
 @pytest.mark.parametrize("every", [1, 2])
 @pytest.mark.parametrize("script", [(1, 2, 4, 3, 3), (3, 2, 2, 9, 9)])
 def test_killed_between_looks_repeats_none_and_changes_nothing(
-    every: int, script: Sequence[int], folder: Path, scripted: type[Scripted]
+    every: int, script: Sequence[int], checkpoint_every: int, folder: Path, scripted: type[Scripted]
 ) -> None:
+    """With rare checkpoints, steps are taken again whose looks, and later ones, are known already."""
     scripted.script = script
     given = inputs(folder)
     it = scripted_stage(guard={"every": every, "problems": 4, "samples": 1, "patience": 2})
     wanted = run(it, given, folder / "straight")
     straight_calls = list(scripted.calls)
     scripted.calls.clear()
-    for death in (1, 2, 3):  # after the first, second and third step, each attempt going on where the last one died
+    for death in (("train_step", 1), ("guard", 1), ("train_step", 2), ("guard", 2), ("train_step", 3), ("guard", 4)):
 
-        def emit(event: str, fields: Mapping[str, Any], death: int = death) -> None:
-            if event == "train_step" and fields["step"] == death:
+        def emit(event: str, fields: Mapping[str, Any], death: tuple[str, int] = death) -> None:
+            if (event, fields.get("step")) == death:
                 raise Killed
 
         with contextlib.suppress(Killed):
-            run(it, given, folder / "killed", Context(emit, SILENT.progress, checkpoint_every=1))
-    metrics = run(it, given, folder / "killed", Context(lambda *_: None, SILENT.progress, checkpoint_every=1))
+            run(it, given, folder / "killed", Context(emit, SILENT.progress, checkpoint_every))
+    metrics = run(it, given, folder / "killed", Context(lambda *_: None, SILENT.progress, checkpoint_every))
     assert metrics == wanted
     assert scripted.calls == straight_calls
     for name in ("model.safetensors", "guard.json", "train_log.jsonl", "reference_logps.safetensors"):
@@ -245,6 +249,15 @@ def test_validation_measures_the_weights_that_are_kept(guard: Any, folder: Path,
 def test_a_guard_needs_problems_to_look_at(folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"raise pairs.held_out or set preference.guard=off"):
         run(stage(), inputs(folder, held_out=0), folder / "out")
+
+
+def test_the_last_step_is_looked_at_whatever_the_interval(folder: Path, scripted: type[Scripted]) -> None:
+    scripted.script = (1, 2, 3)
+    guard = {"every": 3, "problems": 4, "samples": 1}
+    decision = run(scripted_stage(guard=guard), inputs(folder), folder / "out")["guard"]
+    assert (decision["used_step"], decision["last_step"]) == (4, 4)
+    looks = json.loads((folder / "out" / "guard.json").read_text())
+    assert [look["step"] for look in looks] == [0, 3, 4]
 
 
 def test_looks_at_no_more_problems_than_asked(folder: Path, scripted: type[Scripted]) -> None:

@@ -121,8 +121,6 @@ def decoder_start(model: PreTrainedModel) -> int | None:
 
 def autocast(compute: Compute) -> torch.autocast:
     """Return the context for forward passes: matrix products in ``compute.dtype``, weights stay as they are."""
-    if compute.dtype == "float16":
-        raise ModelError("float16 gradients underflow; train in bfloat16 or float32 (compute.dtype)")
     return torch.autocast(compute.device, dtype=compute.torch_dtype, enabled=compute.dtype != "float32")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
+from accelerate.utils import GradientAccumulationPlugin
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -193,7 +194,9 @@ def _accelerator(device: str) -> Accelerator:
     differs = bool(before) and PartialState().device.type != device
     if differs or (AcceleratorState._shared_state and AcceleratorState().mixed_precision != "no"):
         AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(cpu=device == "cpu", mixed_precision="no")
+    # Without a plug-in an environment variable would divide the gradients.
+    once = GradientAccumulationPlugin(num_steps=1)
+    return Accelerator(cpu=device == "cpu", mixed_precision="no", gradient_accumulation_plugin=once)
 
 
 def _set_mode(model: nn.Module, settings: OptimSettings) -> None:

@@ -14,6 +14,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def _device(value: Any) -> Any:
+    if value == "cuda" and not torch.cuda.is_available():
+        raise ValueError("there is no CUDA device here, or torch is a CPU build; use cpu or auto")
     return ("cuda" if torch.cuda.is_available() else "cpu") if value == "auto" else value
 
 
@@ -34,7 +36,7 @@ class Compute(Settings):
     """
 
     device: Annotated[Literal["cpu", "cuda"], BeforeValidator(_device)] = Field("auto", validate_default=True)
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Literal["float32", "bfloat16"] = "float32"
     threads: Annotated[int, BeforeValidator(_threads), Field(ge=1, le=512)] = Field("auto", validate_default=True)
     deterministic: bool = False
 

@@ -32,6 +32,16 @@ from selfstudy.models.tokenizers import Family
 
 # One architecture under several names; its feed-forward sums leave float16's range.
 _OVERFLOWS_FLOAT16 = frozenset({"t5", "mt5", "umt5", "longt5"})
+# What a model is, as far as this package reads it: no model card, no history, no weights in other formats.
+MODEL_FILES = (
+    "config.json",
+    "generation_config.json",
+    "model*.safetensors*",
+    "*token*",
+    "vocab*",
+    "merges.txt",
+    "*.jinja",
+)
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 # What a config records of where it was read and by what it was written; none of it belongs to the model.
 _PROVENANCE = frozenset(

@@ -18,7 +18,7 @@ from selfstudy.config import load_tree
 from selfstudy.errors import ConfigError, DataError
 from selfstudy.models.checks import check
 from selfstudy.models.format import bind
-from selfstudy.models.load import family, load_config, load_tokenizer
+from selfstudy.models.load import MODEL_FILES, family, load_config, load_tokenizer
 from selfstudy.models.presets import build, find_preset
 from selfstudy.models.resolve import Resolved, resolve
 from selfstudy.pipeline import Leaf, Plan, leaf
@@ -114,7 +114,7 @@ def _base_model(config: Config, found: Resolved, root: Path) -> Leaf | None:
     architecture, tokenizer = load_config(found.path), load_tokenizer(found.path)
     check(architecture, tokenizer, chat=config.prompt.chat, max_new_tokens=config.sampling.max_new_tokens)
     bind(config.prompt, tokenizer, family(architecture))
-    return leaf(config.model, (found.path,), root)
+    return leaf(config.model, (found.path,), root, MODEL_FILES)
 
 
 def _weigh(config: Config, found: Resolved) -> int:

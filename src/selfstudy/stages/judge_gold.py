@@ -11,8 +11,8 @@ from selfstudy.judging.answers import ensure_answer_line
 from selfstudy.judging.verdicts import judge
 from selfstudy.judging.verifiers import VerifierSpec, load_verifier
 from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one, read_split
-from selfstudy.storage.records import write_records
-from selfstudy.types import Completion, Context, Sample, Verdict
+from selfstudy.storage.records import read_records, write_records
+from selfstudy.types import Completion, Context, Problem, Sample, Verdict
 
 
 class JudgeGold(Stage):
@@ -22,12 +22,16 @@ class JudgeGold(Stage):
     verifier: VerifierSpec
 
     def run(self, inputs: Inputs, out: Path, ctx: Context) -> Metrics:
-        """Judge the solutions of L.
+        """Judge the solutions of L, and read the answers of all problems.
 
         Raises:
-            DataError: The verifier finds no answer in most of them.
+            DataError: The verifier finds no answer in most of the solutions, or cannot read a problem's answer.
         """
         verifier = load_verifier(self.verifier)
+        for path in sorted(one(inputs, "problems").path.glob("*.jsonl")):
+            for problem in read_records(path, Problem):
+                # An answer that it cannot read is refused now, not after training.
+                judge(verifier, problem, Sample(problem.id, 0, Completion("", ()), 0.0))
         verdicts: list[Verdict] = []
         for problem in read_split(one(inputs, "problems"), "labelled"):
             text = ensure_answer_line(problem.solution or "", problem.answer)

@@ -83,7 +83,14 @@ class LoadProblems(Stage):
                 train, splits[name] = hold_out(train, held, self.seed, name)
         for name, source in self.settings.transfer.items():
             splits[f"transfer-{name}"] = read(source)
-        splits |= self._labelled(train, read(self.settings.solved) if self.settings.solved else None)
+        solved = None
+        if self.settings.solved is not None:
+            # What was held out of train may stand in the file of solved problems too, and is held out there as well.
+            shares = {"dev": self.settings.dev, "test": self.settings.test}
+            names = [name for name, share in shares.items() if not isinstance(share, PluginSpec)]
+            asked = {_text(problem) for name in names for problem in splits[name]}
+            solved = [problem for problem in read(self.settings.solved) if _text(problem) not in asked]
+        splits |= self._labelled(train, solved)
         _refuse_overlap(splits)
         for name, problems in splits.items():
             write_records(out / f"{name}.jsonl", problems)
@@ -109,6 +116,8 @@ class LoadProblems(Stage):
             in_l = frozenset(problem.id for problem in labelled)
             train = _joined(solved, train)
             in_u = frozenset(p.id for p in train if self.settings.unlabelled == "all" or p.id not in in_l)
+        if not in_u:
+            raise DataError("no problem is left for self-training; with unlabelled: rest, lower problems.labelled")
         if not labelled:
             raise DataError(
                 "no training problem has a worked solution; the first fine-tuning needs some (problems.labelled)"
@@ -118,9 +127,12 @@ class LoadProblems(Stage):
 
 
 def _joined(solved: Sequence[Problem], train: Sequence[Problem]) -> list[Problem]:
-    """Return the problems of both files, one that stands in both once."""
+    """Return the problems of both files, one that stands in both (by its id or its question) once."""
     joined = {problem.id: problem for problem in solved}
+    asked = {_text(problem) for problem in solved}
     for problem in train:
+        if problem.id not in joined and _text(problem) in asked:
+            continue
         if joined.setdefault(problem.id, problem).question != problem.question:
             raise DataError(
                 f"{problem.id} is one question in problems.solved ({joined[problem.id].question!r:.80}) and another in "
@@ -130,9 +142,19 @@ def _joined(solved: Sequence[Problem], train: Sequence[Problem]) -> list[Problem
 
 
 def _refuse_overlap(splits: dict[str, Sequence[Problem]]) -> None:
-    """Refuse a problem id that stands both in training and in a set that measures."""
-    training = {problem.id for name in ("labelled", "unlabelled") for problem in splits[name]}
-    for name in sorted(splits.keys() - {"labelled", "unlabelled"}):
-        both = sorted(training.intersection(problem.id for problem in splits[name]))
+    """Refuse an id that stands both in training and in a set that measures; in dev and test, a question likewise."""
+    training = [*splits["labelled"], *splits["unlabelled"]]
+    ids, questions = {problem.id for problem in training}, {_text(problem) for problem in training}
+    for name in splits.keys() - {"labelled", "unlabelled"}:
+        measured = name in ("dev", "test")
+        both = [p for p in splits[name] if p.id in ids or (measured and _text(p) in questions)]
         if both:
-            raise DataError(f"{len(both)} problems stand both in training and in {name}, such as {both[0]}")
+            raise DataError(
+                f"{len(both)} problems stand both in training and in {name}, such as {both[0].id} "
+                f"({both[0].question!r:.80}); take them out of one of the two"
+            )
+
+
+def _text(problem: Problem) -> str:
+    """Return the question without regard to case and white space."""
+    return " ".join(problem.question.casefold().split())

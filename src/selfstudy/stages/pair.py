@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from selfstudy.config import Settings
+from selfstudy.errors import ConfigError
 from selfstudy.models.format import FormatSettings
 from selfstudy.problems.split import hold_out
 from selfstudy.selection.pairers import PairerSpec, default_pairer, load_pairer
@@ -71,8 +72,12 @@ class MakePairs(Stage):
         solved = {problem.id for problem in read_split(one(inputs, "problems"), "labelled")}
         fresh = [problem for problem in unlabelled if problem.id not in solved]
         size = self.settings.held_out
-        wanted = size if isinstance(size, int) else max(1, round(size * len(fresh)))
-        return hold_out(fresh if len(fresh) > wanted else unlabelled, size, self.seed, "guard")[1]
+        wanted = size if isinstance(size, int) else max(1, round(size * len(unlabelled)))
+        if wanted >= len(unlabelled):
+            raise ConfigError(
+                f"pairs.held_out={size} leaves none of {len(unlabelled)} problems to form pairs from; lower it"
+            )
+        return hold_out(fresh if len(fresh) > wanted else unlabelled, wanted, self.seed, "guard")[1]
 
     def forecast(self, sizes: Sizes) -> Forecast:
         """At most as many pairs as the pairer makes of each problem."""

@@ -35,10 +35,12 @@ class PreferenceSettings(OptimSettings):
     """How the policy learns from pairs.
 
     Attributes:
+        dropout: ``off``, or ``model`` for what the model's config says; the reference never has any.
         loss: Which preference loss.
         guard: When and how to look at the policy; ``off`` trains for the given steps, as in the paper.
     """
 
+    dropout: Literal["model", "off"] = "off"  # the reference has none either
     loss: LossSpec = default_loss()
     guard: Annotated[GuardSettings | Literal["off"], BeforeValidator(lambda v: "off" if v is False else v)] = (
         GuardSettings()

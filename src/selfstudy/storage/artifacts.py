@@ -104,13 +104,18 @@ class Store:
         working = self._working(kind, fingerprint)
         self.folder.mkdir(parents=True, exist_ok=True)
         with _lock(self.folder / f".{kind}-{fingerprint}.lock", what=working.name.removesuffix(".tmp")):
+            if (working / MANIFEST).is_file():  # killed while publishing
+                self._finish(kind, fingerprint)
             working.mkdir(exist_ok=True)
             yield working
 
     def publish(
         self, kind: str, fingerprint: str, *, recipe: Mapping[str, Any], metrics: Mapping[str, Any], seconds: float
     ) -> Artifact:
-        """Turn the working folder into the artifact: drop scratch folders, write the manifest, rename.
+        """Turn the working folder into the artifact: write the manifest, drop scratch folders, rename.
+
+        The manifest comes first: until it is there an attempt can go on from its scratch, and once it is there
+        :meth:`building` only finishes what is left to do here.
 
         Args:
             kind: The stage's kind.
@@ -120,12 +125,10 @@ class Store:
             seconds: Wall-clock seconds of the attempt that finished it.
         """
         working = self._working(kind, fingerprint)
-        for entry in sorted(working.iterdir()):
-            if entry.is_dir():  # checkpoints and the like: an artifact is flat
-                shutil.rmtree(entry)
-            elif entry.name.startswith("."):  # a temporary file of a killed attempt
+        for entry in sorted(working.glob(".*")):
+            if entry.is_file():  # a temporary file of a killed attempt
                 entry.unlink()
-        files = sorted(entry for entry in working.iterdir() if entry.name != MANIFEST)
+        files = sorted(entry for entry in working.iterdir() if entry.is_file() and entry.name != MANIFEST)
         manifest = {
             "format": FORMAT,
             "kind": kind,
@@ -143,7 +146,14 @@ class Store:
             },
         }
         write_json(working / MANIFEST, manifest)
-        final = self.folder / f"{kind}-{fingerprint}"
+        return self._finish(kind, fingerprint)
+
+    def _finish(self, kind: str, fingerprint: str) -> Artifact:
+        """Drop scratch folders (checkpoints and the like: an artifact is flat) and give the folder its name."""
+        working, final = self._working(kind, fingerprint), self.folder / f"{kind}-{fingerprint}"
+        for entry in sorted(working.iterdir()):
+            if entry.is_dir():
+                shutil.rmtree(entry)
         rename_folder(working, final)
         return Artifact(kind, fingerprint, final)
 
@@ -177,12 +187,13 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def digest_paths(paths: tuple[Path, ...], cache: Path) -> str:
+def digest_paths(paths: tuple[Path, ...], cache: Path, patterns: tuple[str, ...] = ("*",)) -> str:
     """Return one digest for the contents of files and folders, whatever their place and name.
 
     Args:
         paths: Files, or folders whose files count with their relative names.
         cache: A JSON file of digests known by path, size, mtime and inode, so that large weights are read once.
+        patterns: Which files of a folder count.
 
     Raises:
         StorageError: A path does not exist.
@@ -193,7 +204,8 @@ def digest_paths(paths: tuple[Path, ...], cache: Path) -> str:
     for path in paths:
         if not path.exists():
             raise StorageError(f"{path}: no such file or folder")
-        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        found_files = {p for pattern in patterns for p in path.rglob(pattern) if p.is_file()}
+        files = sorted(found_files) if path.is_dir() else [path]
         for file in files:
             state = file.stat()
             key = f"{file.resolve()}|{state.st_size}|{state.st_mtime_ns}|{state.st_ino}"
