@@ -22,9 +22,8 @@ from selfstudy.models.tokenizers import Family
 from selfstudy.stages import preference
 from selfstudy.stages.base import Inputs
 from selfstudy.stages.preference import Preference, PreferenceSettings
-from selfstudy.storage.artifacts import Artifact
 from selfstudy.types import SILENT, Context, Pair, Sample
-from tests.stages.builders import artifact, completion, model_folder, problem, read_lines, taught_to_end
+from tests.stages.builders import artifact, completion, model_folder, problem, read_lines
 
 COMPUTE = Compute(device="cpu", threads=1)
 
