@@ -142,6 +142,38 @@ def test_problems_that_train_and_measure_are_refused(where: str) -> None:
         load(train=table("t", rows(range(40))), **{"dev": 1, "test": 1, **settings}, seed=1)
 
 
+@pytest.mark.parametrize("where", ["dev", "test"])
+def test_a_question_that_trains_and_measures_under_another_id_is_refused(where: str) -> None:
+    again = [{**row, "key": f"other{n}", "question": row["question"].upper() + " "} for n, row in enumerate(rows([3]))]
+    with pytest.raises(DataError, match=rf"1 problems stand both in training and in {where}, such as d/other0"):
+        load(train=table("t", rows(range(12))), **{"dev": 1, "test": 1, where: table("m", again)}, seed=1)
+
+
+def test_a_question_of_l_that_train_has_under_another_id_is_one_problem() -> None:
+    again = [{**row, "key": "other"} for row in rows([3])]
+    splits, _, _ = load(
+        train=table("t", rows(range(12))), solved=table("solved", again), unlabelled="all",
+        dev=table("dev", rows(range(50, 53))), test=table("test", rows(range(60, 63))),
+    )  # fmt: skip
+    assert ids(splits["labelled"]) == {"d/other"}
+    assert ids(splits["unlabelled"]) == {"d/other", *(f"d/k{n:03d}" for n in range(12) if n != 3)}
+
+
+def test_what_is_held_out_of_train_is_held_out_of_solved_too() -> None:
+    everything = rows(range(30))
+    splits, _, folder = load(train=table("t", everything), solved=table("solved", everything))
+    held = ids(splits["dev"]) | ids(splits["test"])
+    assert len(held) == 10
+    assert len(splits["labelled"]) == len(splits["unlabelled"]) == 20
+    assert not held & ids(splits["labelled"])
+    assert "SECRET" not in (folder / "unlabelled.jsonl").read_text()
+
+
+def test_something_must_be_left_for_self_training() -> None:
+    with pytest.raises(DataError, match="no problem is left for self-training"):
+        load(train=table("t", rows(range(20))), labelled="all", unlabelled="rest")
+
+
 def test_held_out_by_share_and_by_sources() -> None:
     splits, _, _ = load(
         train=table("t", rows(range(40))), dev=0.1, test=table("test", rows(range(50, 57))),

@@ -72,3 +72,15 @@ def test_a_fault_names_the_problem_and_leaves_no_verdicts(fault: str, message: s
     assert "verifier Mine: problem p/001, sample 0" in str(raised.value)
     assert message in str(raised.value)
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_was_cut_by_length_is_never_right(tmp_path: Path) -> None:
+    """The answer that stands there may be half of another: 7 of 72."""
+    given = inputs(tmp_path)
+    cut = [sample("p/000", 0, "#### 7", finish="length"), sample("p/000", 1, "#### 7")]
+    out = tmp_path / "out"
+    out.mkdir()
+    given = {**given, "samples": (artifact(tmp_path / "cut", {"part-00000": cut}),)}
+    metrics = Verify(verifier="numeric", split="dev").run(given, out, SILENT)  # type: ignore[arg-type]
+    assert (metrics["right"], metrics["wrong"]) == (1, 1)
+    assert [v.outcome for v in read_records(out / "verdicts.jsonl", Verdict)] == ["wrong", "right"]

@@ -145,7 +145,7 @@ def _refuse_overlap(splits: dict[str, Sequence[Problem]]) -> None:
     """Refuse an id that stands both in training and in a set that measures; in dev and test, a question likewise."""
     training = [*splits["labelled"], *splits["unlabelled"]]
     ids, questions = {problem.id for problem in training}, {_text(problem) for problem in training}
-    for name in splits.keys() - {"labelled", "unlabelled"}:
+    for name in sorted(splits.keys() - {"labelled", "unlabelled"}):
         measured = name in ("dev", "test")
         both = [p for p in splits[name] if p.id in ids or (measured and _text(p) in questions)]
         if both:
