@@ -23,7 +23,7 @@ from selfstudy.asking import (
 )
 from selfstudy.cli import main
 from selfstudy.errors import ConfigError, DataError, ModelError
-from selfstudy.models.load import save_model
+from selfstudy.models.load import load_model, load_tokenizer, save_model
 from selfstudy.models.tokenizers import train_tokenizer
 from selfstudy.report.results import Results, read_results
 from selfstudy.running import carry_out
@@ -83,6 +83,14 @@ def test_models_are_found_by_run_step_and_folder() -> None:
         find_model("mein", ROOT)
     with pytest.raises(ModelError, match="not a model folder"):
         find_model("mine:pairs-1", ROOT).solver(seed=0, purpose="x", temperature=0, calculator=True)
+
+
+def test_a_run_goes_before_a_folder_of_the_same_name() -> None:
+    """A base model in ./mine and a run called mine: to ask "mine" must not ask the untrained one."""
+    save_model(load_model(Path("base")), load_tokenizer(Path("base")), Path("mine"), {})
+    assert find_model("mine", ROOT).folder == path_of("best")
+    assert find_model("./mine", ROOT).folder == Path("mine")
+    assert find_model("mine", Path("elsewhere")).folder == Path("mine")
 
 
 def test_a_model_that_is_not_made_yet(tmp_path: Path) -> None:

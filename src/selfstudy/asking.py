@@ -65,11 +65,14 @@ class Asked:
 def find_model(name: str, root: Path) -> Asked:
     """Find a model by ``RUN`` (its best one), ``RUN:STEP`` (such as ``quickstart:dpo-1``) or folder.
 
+    A bare name is a run's if there is one of that name; write ``./name`` for a folder that is called alike.
+
     Raises:
         ConfigError: There is none, or the run has not made it yet.
     """
     run_name, _, model = name.partition(":")
-    if Path(name).is_dir() and (Path(name) / "config.json").is_file():
+    is_run = name == Path(name).name and (root / "runs" / name / "plan.json").is_file()
+    if not is_run and (Path(name) / "config.json").is_file():
         return Asked(Path(name), default_verifier(), SamplingSettings(), Compute(), None)
     folder = find_run(run_name, root)
     config = Config.parse(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")), str(folder))

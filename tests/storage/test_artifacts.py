@@ -93,3 +93,25 @@ def test_digest_is_of_contents_not_of_places(tmp_path: Path) -> None:
     assert digest_paths((tmp_path / "b",), cache) != same
     with pytest.raises(StorageError, match="no such file"):
         digest_paths((tmp_path / "nowhere",), cache)
+
+
+@pytest.mark.parametrize("where", ["rename_folder", "shutil.rmtree"])
+def test_killed_while_publishing_only_the_rest_is_done(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The manifest is written before scratch is dropped, so that no attempt has one without the other."""
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    store = Store(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(f"selfstudy.storage.artifacts.{where}", die)
+        with pytest.raises(KeyboardInterrupt):
+            make(store)
+    assert store.find("toy", "f00d") is None
+    with store.building("toy", "f00d") as out:
+        found = store.find("toy", "f00d")
+        assert list(out.iterdir()) == []
+    assert found is not None
+    assert sorted(p.name for p in found.path.iterdir()) == ["a.txt", "manifest.json"]
