@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from selfstudy.errors import ConfigError, DataError, ModelError
 from selfstudy.models.load import load_model
 from selfstudy.models.presets import PRESETS
 from selfstudy.recipes.prepare import find_run, prepare
+from selfstudy.storage.artifacts import Artifact
+from selfstudy.types import SILENT
 from tests.stages.builders import model_folder
 
 TABLE = "problems.train={name: tabular, path: mine.jsonl, solution: solution}"
@@ -67,9 +70,6 @@ def test_a_preset_is_weighed_without_making_it(preset: str, tmp_path: Path) -> N
     prepared = prepare("quickstart", [f"model={preset}", "problems.train.count=300", "problems.labelled=100"])
     stage = prepared.plan.step("base").stage
     problems = prepared.plan.step("problems")
-    from selfstudy.storage.artifacts import Artifact
-    from selfstudy.types import SILENT
-
     for folder in ("problems", "base"):
         (tmp_path / folder).mkdir()
     problems.stage.run({}, tmp_path / "problems", SILENT)
@@ -115,6 +115,20 @@ def test_what_cannot_work_is_said_before_any_compute(table: Path) -> None:
     prepare("quickstart", ["pairs.held_out=0", "preference.guard=off"])
     prepare("quickstart", ["pairs.held_out=0", "recipe=self_training"])
     assert not (Path("selfstudy-runs") / "artifacts").exists()
+
+
+@pytest.mark.xfail(strict=True, reason="sources fetch their files whatever `download` says")
+def test_a_plan_that_is_only_looked_at_fetches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def fetch(repo: str, **options: object) -> str:
+        if not options.get("local_files_only"):
+            asked.append(repo)
+        raise LocalEntryNotFoundError("not here")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    assert prepare("gsm8k_tiny", download=False).missing
+    assert asked == []
 
 
 def test_runs_that_there_are_not() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -105,7 +106,7 @@ def test_recipes_draw_equal_budgets(rounds: int, pairs: int, labels: int, block:
     assert budget("supervised", *settings) == 0
 
 
-def test_blocks_of_samples_join_up(tmp_path: object) -> None:
+def test_blocks_of_samples_join_up() -> None:
     found = plan("samples_per_step=2", "pairs.n=5")
     blocks = [s for s in found.steps if s.name.startswith("pair-samples-1") and isinstance(s.stage, Draw)]
     assert [s.name for s in blocks] == [f"pair-samples-1[{a}:{b}]" for a, b in ((0, 2), (2, 4), (4, 5))]
@@ -184,9 +185,7 @@ def test_a_change_reaches_exactly_what_depends_on_it(override: str, touched: Tou
     assert override.startswith(("seed", "problems")) or "problems" not in changed
 
 
-def test_a_verifier_of_ones_own_counts_by_its_content(tmp_path: object) -> None:
-    from pathlib import Path
-
+def test_a_verifier_of_ones_own_counts_by_its_content() -> None:
     body = (
         "from selfstudy.judging.verifiers import Judgement, Verifier\n"
         "class Mine(Verifier):\n    def verify(self, problem, text):\n        return Judgement('wrong', '', '{}')\n"
