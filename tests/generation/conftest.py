@@ -8,10 +8,14 @@ from collections.abc import Sequence
 import pytest
 import torch
 from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
     Gemma2Config,
     Gemma2ForCausalLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
+    GemmaConfig,
+    GemmaForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     GPTNeoXConfig,
@@ -65,6 +69,11 @@ MODELS = {
     "gemma3": lambda: Gemma3ForCausalLM(
         Gemma3TextConfig(**_GROUPED | {"initializer_range": 0.05}, head_dim=8, sliding_window=7)
     ),
+    "gemma": lambda: GemmaForCausalLM(GemmaConfig(**_GROUPED, head_dim=8)),
+    # SmolLM's shape: Llama with tied embeddings and three heads to a key.
+    "smollm": lambda: tiny_llama(
+        VOCABULARY, hidden_size=48, num_attention_heads=6, num_key_value_heads=2, tie_word_embeddings=True
+    ),
     "smollm3": lambda: SmolLM3ForCausalLM(SmolLM3Config(**_GROUPED)),
     "olmo": lambda: OlmoForCausalLM(OlmoConfig(**_GROUPED)),
     "phi": lambda: PhiForCausalLM(PhiConfig(**_COMMON)),
@@ -73,6 +82,26 @@ MODELS = {
     ),
     "gpt_neox": lambda: GPTNeoXForCausalLM(GPTNeoXConfig(**_COMMON)),
     "t5": lambda: tiny_t5(VOCABULARY),
+    "bart": lambda: BartForConditionalGeneration(
+        BartConfig(
+            vocab_size=VOCABULARY,
+            d_model=32,
+            encoder_layers=2,
+            decoder_layers=2,
+            encoder_attention_heads=4,
+            decoder_attention_heads=4,
+            encoder_ffn_dim=64,
+            decoder_ffn_dim=64,
+            max_position_embeddings=256,
+            init_std=0.1,
+            tie_word_embeddings=False,
+            eos_token_id=1,
+            pad_token_id=0,
+            bos_token_id=None,
+            decoder_start_token_id=0,
+            forced_eos_token_id=None,
+        )
+    ),
     "t5_v1_1": lambda: tiny_t5(VOCABULARY, feed_forward_proj="gated-gelu", tie_word_embeddings=False),
 }
 

@@ -8,16 +8,17 @@ library's attention interface. It writes the tokens' keys and values into preall
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import AttentionInterface
 
 from selfstudy.errors import ModelError
 
 IMPLEMENTATION = "selfstudy_ragged"
+# Added to scores that must not count. Finite, so that a token which sees nothing of a part weighs it with 0, not NaN.
+HIDDEN = -1e30
 
 
 class Step(Protocol):
@@ -49,8 +50,8 @@ class Call:
     window: int | None
     softcap: float | None
 
-    def over(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
-        """Attend with query (B, Q, H, D), key and value (B, Hkv, T, D), bias (B, 1 or H, Q, T); return (B, Q, H, D).
+    def over(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Partial:
+        """Attend with query (B, Q, H, D) to key and value (B, Hkv, T, D), bias (B, 1 or H, 1 or Q, T).
 
         Query heads that share keys stand behind each other in one product, so that keys are not copied for them.
         """
@@ -59,13 +60,41 @@ class Call:
         grouped = query.transpose(1, 2)  # (B, H, Q, D)
         if group > 1:
             grouped = grouped.reshape(b, key.shape[1], group * q, d)
-            bias = bias.repeat(1, 1, group, 1) if q > 1 else bias
-        if self.softcap is None:
-            out = F.scaled_dot_product_attention(grouped, key, value, attn_mask=bias, scale=self.scaling)
+            bias = bias.repeat(1, 1, group, 1) if bias.shape[2] > 1 else bias
+        if self.softcap is None and key.device.type == "cpu" and key.shape[-1] == value.shape[-1]:
+            # What the library's function for attention calls here; that one keeps the log of the sum to itself.
+            out, logsum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+                grouped, key, value, attn_mask=bias, scale=self.scaling
+            )
         else:
-            scores = torch.tanh(grouped @ key.transpose(2, 3) * (self.scaling / self.softcap)) * self.softcap + bias
-            out = scores.softmax(-1, dtype=torch.float32).to(value.dtype) @ value
-        return out.reshape(b, h, q, -1).transpose(1, 2)
+            scores = (grouped @ key.transpose(2, 3)).float() * self.scaling
+            if self.softcap is not None:
+                scores = torch.tanh(scores / self.softcap) * self.softcap
+            scores = scores + bias
+            logsum = scores.logsumexp(-1)
+            out = (scores - logsum[..., None]).exp().to(value.dtype) @ value
+        return Partial(out.reshape(b, h, q, -1).transpose(1, 2), logsum.reshape(b, h, q).transpose(1, 2))
+
+
+class Partial(NamedTuple):
+    """Attention to a part of the keys: enough to join it with attention to the others.
+
+    Attributes:
+        out: (…, H, D) Values, weighted as if there were no other keys.
+        logsum: (…, H) Logarithm of the sum of the exponentials of the scores, float32.
+    """
+
+    out: Tensor
+    logsum: Tensor
+
+    def flat(self, where: Tensor) -> Partial:
+        """Return entries ``where`` (N,) of the first two dimensions laid behind each other."""
+        return Partial(self.out.flatten(0, 1)[where], self.logsum.flatten(0, 1)[where])
+
+    def joined(self, other: Partial) -> Tensor:
+        """Return attention to both parts' keys, which share none."""
+        share = torch.sigmoid(other.logsum - self.logsum)[..., None]
+        return torch.lerp(self.out, other.out, share.to(self.out.dtype))
 
 
 def ragged_attention(
@@ -136,7 +165,7 @@ class Cache:
 
 
 def causal_bias(positions: Tensor, length: int, window: int | None, table: Tensor | None, dtype: torch.dtype) -> Tensor:
-    """Return what is added to scores: −∞ where a token must not look, else 0 or T5's bias for the distance.
+    """Return what is added to scores: HIDDEN where a token must not look, else 0 or T5's bias for the distance.
 
     Args:
         positions: (B, Q) of the queries in their rows.
@@ -156,7 +185,7 @@ def causal_bias(positions: Tensor, length: int, window: int | None, table: Tenso
         bias = torch.zeros(distance.shape, dtype=dtype, device=positions.device)[:, None]
     else:
         bias = table.to(dtype)[:, distance.clamp(min=0)].transpose(0, 1)
-    return bias.masked_fill(hidden[:, None], -torch.inf)
+    return bias.masked_fill(hidden[:, None], HIDDEN)
 
 
 @dataclass(frozen=True)
@@ -187,8 +216,7 @@ class Prefill:
         keys, values = self.cache.of(call.module, call.key, call.value)
         keys[self.slots, :, :length] = key
         values[self.slots, :, :length] = value
-        out = call.over(call.query[0].transpose(0, 1)[self.padded], key, value, bias)
-        return out.flatten(0, 1)[self.flat][None]
+        return call.over(call.query[0].transpose(0, 1)[self.padded], key, value, bias).flat(self.flat).out[None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,31 +224,67 @@ class Chunks:
     """The tokens of chunks but for the last of each row: they come behind the rows' last tokens in the flat list.
 
     Attributes:
+        longest: Tokens of the row that has the most up to there.
         rows: (R,) which rows have any.
         padded: (R, C) flat index of their tokens; anything behind the end.
-        positions: (R, C) of the tokens in their rows; 0 behind the end.
+        positions: (R, C) of the tokens in their slots; 0 behind the end.
         flat: (E,) where in the flattened (R, C) each of the E tokens stands.
     """
 
+    longest: int
     rows: Tensor
     padded: Tensor
     positions: Tensor
     flat: Tensor
 
 
-@dataclass(frozen=True, slots=True)
-class Cross:
+@dataclass(frozen=True)
+class Prompts:
     """How tokens look at prompts: grouped by prompt, so that a prompt's keys are read once for all its rows.
 
     Attributes:
+        cache: Keys and values of the prompts.
         padded: (P, M) flat index of the tokens that look at each prompt; anything behind the end.
         flat: (N,) where in the flattened (P, M) each token stands.
-        bias: (P, 1, 1, T) −∞ behind each prompt's end.
+        lengths: (P,) tokens of each prompt.
+        longest: T, of the prompts that anyone looks at; at least 1.
+        positions: (N,) of the tokens, counted from the beginning of their prompts.
+        biases: Kept for the layers to come.
     """
 
+    cache: Cache
     padded: Tensor
     flat: Tensor
-    bias: Tensor
+    lengths: Tensor
+    longest: int
+    positions: Tensor
+    biases: dict[int | None, Tensor] = field(default_factory=dict)
+
+    def attend(self, call: Call, query: Tensor) -> Partial:
+        """Attend with the N tokens' query (N, H, D) to their prompts."""
+        keys, values = self.cache.of(call.module, call.key, call.value)
+        used = len(self.padded)
+        bias = self.biases.get(call.window)
+        if bias is None:
+            bias = self.biases[call.window] = self._bias(call.window, query.dtype)
+        part = call.over(query[self.padded], keys[:used, :, : self.longest], values[:used, :, : self.longest], bias)
+        return part.flat(self.flat)
+
+    def _bias(self, window: int | None, dtype: torch.dtype) -> Tensor:
+        """Return (P, 1, 1, T), or (P, 1, M, T) where it depends on the token how far back it looks."""
+        at = torch.arange(self.longest, device=self.lengths.device)
+        hidden = (at >= self.lengths[:, None])[:, None]
+        if window is not None:
+            hidden = hidden | (self.positions[self.padded][:, :, None] - at >= window)
+        return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, HIDDEN)[:, None]
+
+
+class Band(NamedTuple):
+    """Slots ``first`` to ``stop``, whose longest row has ``longest`` tokens."""
+
+    first: int
+    stop: int
+    longest: int
 
 
 @dataclass(frozen=True)
@@ -228,59 +292,65 @@ class Decode:
     """One token of every row, and the chunks of those that have one.
 
     Attributes:
-        cache: Of the rows.
-        rows: S; row i is in slot i, and the first S tokens of the flat list are the rows' last ones.
+        cache: Of the rows' own tokens, those behind the prompt's.
+        bands: S slots in order; row i is in slot i, and the first S tokens of the flat list are the rows' last ones.
         slots: (N,) each token's row.
         positions: (N,) its position there.
-        longest: T, tokens in the longest row.
         chunks: None where no row has one.
-        cross: None for causal models.
-        cross_modules: Modules that look at prompts.
+        prompts: What the rows look at.
+        cross_modules: Modules that look at prompts alone; where there are none, all look at prompt and row.
         table: (H, ≥ T) T5's bias for each distance.
         biases: Kept for the layers to come.
     """
 
     cache: Cache
-    rows: int
+    bands: tuple[Band, ...]
     slots: Tensor
     positions: Tensor
-    longest: int
     chunks: Chunks | None
-    cross: Cross | None
+    prompts: Prompts
     cross_modules: frozenset[nn.Module]
     table: Tensor | None
     biases: dict[int | None, tuple[Tensor, Tensor | None]] = field(default_factory=dict)
 
     def attend(self, call: Call) -> Tensor:
-        """Attend to the row's own tokens, or to its prompt."""
+        """Attend to the row's own tokens, to its prompt, or to both."""
         query = call.query[0].transpose(0, 1)  # (N, H, D)
         if call.module in self.cross_modules:
-            assert self.cross is not None
-            used, bias = len(self.cross.padded), self.cross.bias
-            key, value = (full[:used, :, : bias.shape[-1]] for full in (call.key, call.value))
-            return call.over(query[self.cross.padded], key, value, bias).flatten(0, 1)[self.cross.flat][None]
+            return self.prompts.attend(call, query).out[None]
+        own = self._attend_to_own(call, query)
+        return (own.out if self.cross_modules else own.joined(self.prompts.attend(call, query)))[None]
+
+    def _attend_to_own(self, call: Call, query: Tensor) -> Partial:
         keys, values = self.cache.of(call.module, call.key, call.value)
         if call.window is not None:
             self.cache.windows.add(call.window)
         keys[self.slots, :, self.positions] = call.key[0].transpose(0, 1)
         values[self.slots, :, self.positions] = call.value[0].transpose(0, 1)
-        keys, values = keys[:, :, : self.longest], values[:, :, : self.longest]
         bias, chunk_bias = self._biases(call)
-        out = call.over(query[: self.rows, None], keys[: self.rows], values[: self.rows], bias)[:, 0]
+        parts = []
+        for first, stop, longest in self.bands:
+            near = (slice(first, stop), slice(None), slice(longest))
+            part = call.over(query[first:stop, None], keys[near], values[near], bias[first:stop, :, :, :longest])
+            parts.append(Partial(part.out[:, 0], part.logsum[:, 0]))
         if self.chunks is not None:
             # Few rows have a chunk in any one step: copying their keys costs less than a wide query for every row.
             assert chunk_bias is not None
-            rows, chunks = self.chunks.rows, self.chunks
-            more = call.over(query[chunks.padded], keys[rows], values[rows], chunk_bias)
-            out = torch.cat([out, more.flatten(0, 1)[chunks.flat]])
-        return out[None]
+            rows, near = self.chunks.rows, (slice(None), slice(None), slice(self.chunks.longest))
+            more = call.over(query[self.chunks.padded], keys[near][rows], values[near][rows], chunk_bias)
+            parts.append(more.flat(self.chunks.flat))
+        if len(parts) == 1:
+            return parts[0]
+        outs, logsums = zip(*parts, strict=True)
+        return Partial(torch.cat(outs), torch.cat(logsums))
 
     def _biases(self, call: Call) -> tuple[Tensor, Tensor | None]:
         found = self.biases.get(call.window)
         if found is None:
-            how = (self.longest, call.window, self.table, call.query.dtype)
+            rows, longest = self.bands[-1].stop, max(band.longest for band in self.bands)
+            how = (call.window, self.table, call.query.dtype)
             found = self.biases[call.window] = (
-                causal_bias(self.positions[: self.rows, None], *how),
-                causal_bias(self.chunks.positions, *how) if self.chunks is not None else None,
+                causal_bias(self.positions[:rows, None], longest, *how),
+                causal_bias(self.chunks.positions, self.chunks.longest, *how) if self.chunks is not None else None,
             )
         return found

@@ -1,12 +1,13 @@
 """A model with preallocated caches: prompts in, then one flat step after the other, for both model families.
 
-What a step costs beside attention does not depend on the number of tokens so far, and only the last token of each row
-reaches the output layer.
+A prompt's keys and values are computed once and read by all its rows; a row keeps only those of its own tokens. What a
+step costs beside attention does not depend on the number of tokens so far, and only the last token of each row reaches
+the output layer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,11 +20,16 @@ from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from selfstudy.errors import ModelError
-from selfstudy.generation.attention import IMPLEMENTATION, Cache, Chunks, Cross, Decode, Prefill, Step
+from selfstudy.generation.attention import IMPLEMENTATION, Band, Cache, Chunks, Decode, Prefill, Prompts, Step
 from selfstudy.learning.logprobs import decoder_start
 from selfstudy.models.load import family
 
 Ints = npt.NDArray[np.int64]
+
+# Rows that attend together: fewer cost more in calls than their own longest row saves.
+_BAND = 16
+# Bands whose longest rows differ by less are one.
+_BAND_TOKENS = 32
 
 
 class Pending(Protocol):
@@ -31,7 +37,7 @@ class Pending(Protocol):
 
     Attributes:
         prompt: Slot of its prompt.
-        cached: Tokens whose keys and values are in its slot.
+        cached: Tokens whose keys and values are in its own slot.
         pending: Tokens behind those, to be computed now; at least one.
     """
 
@@ -44,7 +50,7 @@ class Decoder:
     """Decodes up to ``rows`` rows at a time; to be used within :func:`ragged`.
 
     Attributes:
-        cache: Keys and values of the rows.
+        cache: Keys and values of the rows' own tokens.
         prompts: Those of the prompts.
     """
 
@@ -52,14 +58,14 @@ class Decoder:
         """Prepare caches.
 
         Args:
-            model: Causal, or T5-like.
+            model: Causal, or like T5 or BART.
             rows: Slots for rows.
             prompts: Slots for prompts.
             prompt_length: Tokens of the longest prompt.
-            length: Tokens of the longest row: prompt and completion, or decoder start and completion.
+            length: Of the longest row's own tokens: the completion and one more.
 
         Raises:
-            ModelError: A causal architecture without the attention interface, or an encoder–decoder unlike T5.
+            ModelError: A causal architecture without the attention interface, or an unknown kind of encoder–decoder.
         """
         self.model = model
         self.cache = Cache(rows, length)
@@ -70,18 +76,16 @@ class Decoder:
         self._cross: tuple[nn.Module, ...] = ()
         self._table: Tensor | None = None
         if self._start is not None:
-            blocks = _t5_blocks(model)
-            self._cross = tuple(block.layer[1].EncDecAttention for block in blocks)
-            self._table = _distance_bias(blocks[0].layer[0].SelfAttention, length)
+            self._cross, first = _cross_attention(model)
+            if first is not None:
+                self._table = _distance_bias(first, length)
         elif not model._supports_attention_backend:  # the library's word for: attention goes through its interface
             raise ModelError(f"{type(model).__name__} keeps its attention to itself, so it cannot be sampled here")
 
-    def start(self, prompt: Sequence[int]) -> tuple[int, list[int]]:
-        """Return how many tokens a new row takes over from its prompt, and its first pending tokens."""
-        if self._start is None:
-            # A prompt's last token is computed once more in each row: it yields the row's first logits.
-            return len(prompt) - 1, [prompt[-1]]
-        return 0, [self._start]
+    def start(self, prompt: Sequence[int]) -> list[int]:
+        """Return the first pending tokens of a new row."""
+        # A causal prompt's last token is computed once more in each row: it yields the row's first logits.
+        return [prompt[-1] if self._start is None else self._start]
 
     def load(self, prompts: Sequence[Sequence[int]], slots: Sequence[int]) -> None:
         """Compute prompts, all but the last token of causal models', into prompt slots."""
@@ -102,13 +106,6 @@ class Decoder:
             step = Prefill(self.prompts, at[1], at[2], at[3])
             self._forward(step, 0, input_ids=at[0][None], position_ids=at[4][None])
 
-    def admit(self, rows: Sequence[int], prompts: Sequence[int]) -> None:
-        """Give rows what is computed of their prompts."""
-        if self._start is None:
-            length = int(self._prompt_lengths[list(prompts)].max())
-            sources, targets = self._to_device(np.asarray(prompts), np.asarray(rows))
-            self.cache.copy(self.prompts, sources, targets, length)
-
     def move(self, sources: Sequence[int], targets: Sequence[int], length: int) -> None:
         """Move the first ``length`` tokens of rows into other slots."""
         at = self._to_device(np.asarray(sources), np.asarray(targets))
@@ -118,7 +115,6 @@ class Decoder:
         """Compute the pending tokens of ``rows``, row i in slot i; return logits (S, V) behind the last ones."""
         ids = [row.pending[-1] for row in rows]
         positions = [row.cached + len(row.pending) - 1 for row in rows]
-        longest = max(positions) + 1
         slots = list(range(len(rows)))
         for slot, row in enumerate(rows):
             if len(row.pending) > 1:
@@ -126,31 +122,36 @@ class Decoder:
                 positions += range(row.cached, positions[slot])
                 slots += [slot] * (len(row.pending) - 1)
         slot_of, position_of = np.asarray(slots), np.asarray(positions)
-        parts: list[Ints] = [np.asarray(ids), slot_of, position_of]
-        if len(ids) > len(rows):
+        prompt_of = np.asarray([row.prompt for row in rows])[slot_of]
+        users = np.bincount(prompt_of)
+        lengths = self._prompt_lengths[: len(users)]
+        past = 0 if self._cross else lengths[prompt_of]  # a causal row goes on where its prompt ends
+        parts: list[Ints] = [np.asarray(ids), slot_of, position_of, position_of + past, lengths]
+        parts += _group(prompt_of, _ranks(prompt_of, users), len(users), int(users.max()))
+        chunked = len(ids) > len(rows)
+        if chunked:
             parts += _chunks(slot_of[len(rows) :], position_of[len(rows) :], len(rows))
-        if self._start is not None:
-            prompt_of = np.asarray([row.prompt for row in rows])[slot_of]
-            used = int(prompt_of.max()) + 1
-            order = np.argsort(prompt_of, kind="stable")
-            counts = np.bincount(prompt_of, minlength=used)
-            rank = np.empty_like(order)
-            rank[order] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-            parts += [*_group(prompt_of, rank, used, int(counts.max())), self._prompt_lengths[:used]]
-        at = self._to_device(*parts)
-        cross = self._cross_groups(*at[-3:]) if self._start is not None else None
-        chunks = Chunks(*at[3:7]) if len(ids) > len(rows) else None
-        modules = frozenset(self._cross)
-        step = Decode(self.cache, len(rows), at[1], at[2], longest, chunks, cross, modules, self._table)
-        if self._start is None:
-            return self._forward(step, len(rows), input_ids=at[0][None], position_ids=at[2][None])
+        token_ids, own, at, behind_prompt, prompt_lengths, padded, flat, *rest = self._to_device(*parts)
+        step = Decode(
+            self.cache,
+            _bands(position_of[: len(rows)] + 1),
+            own,
+            at,
+            Chunks(int(position_of[len(rows) :].max()) + 1, *rest) if chunked else None,
+            Prompts(self.prompts, padded, flat, prompt_lengths, int(lengths[users > 0].max(initial=1)), behind_prompt),
+            frozenset(self._cross),
+            self._table,
+        )
+        if not self._cross:
+            return self._forward(step, len(rows), input_ids=token_ids[None], position_ids=behind_prompt[None])
         return self._forward(
             step,
             len(rows),
-            decoder_input_ids=at[0][None],
-            # T5 wants an encoder output to be there; what it attends to comes from the prompts' slots.
+            decoder_input_ids=token_ids[None],
+            decoder_attention_mask=torch.ones_like(token_ids)[None],
+            # The library wants an encoder output to be there; what is attended to comes from the prompts' slots.
             encoder_outputs=BaseModelOutput(torch.zeros(1, 1, 1, device=self.model.device, dtype=self.model.dtype)),
-            past_key_values=_PromptKeys([self.prompts.layers[module] for module in self._cross]),
+            past_key_values=_PromptKeys([self.prompts.layers[module] for module in self._cross], at),
         )
 
     def _forward(self, step: Step, keep: int, **inputs: Any) -> Tensor:
@@ -167,23 +168,20 @@ class Decoder:
     def _encode(self, ids: Tensor, lengths: Tensor, slots: Tensor) -> None:
         """Encode prompts (P, T), padded on the right, and store each decoder layer's keys and values of them."""
         mask = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
-        encoder: Callable[..., Any] = self.model.get_encoder()
-        encoded = encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        encoder: Any = self.model.get_encoder()
+        # Where encoder and decoder share a config, ours would be the encoder's attention too.
+        with _attention(encoder.config, "sdpa" if encoder._supports_sdpa else "eager"):
+            encoded = encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         for module in self._cross:
-            attention: Any = module  # a T5Attention
+            attention: Any = module
+            t5 = self._table is not None
             key, value = (
-                project(encoded).unflatten(-1, (attention.n_heads, -1)).transpose(1, 2)
-                for project in (attention.k, attention.v)
+                project(encoded).unflatten(-1, (attention.n_heads if t5 else attention.num_heads, -1)).transpose(1, 2)
+                for project in ((attention.k, attention.v) if t5 else (attention.k_proj, attention.v_proj))
             )
             keys, values = self.prompts.of(module, key, value)
             keys[slots, :, : ids.shape[1]] = key
             values[slots, :, : ids.shape[1]] = value
-
-    def _cross_groups(self, padded: Tensor, flat: Tensor, lengths: Tensor) -> Cross:
-        longest = int(self._prompt_lengths[: len(lengths)].max())
-        behind = torch.arange(longest, device=lengths.device) >= lengths[:, None]
-        bias = torch.zeros(behind.shape, dtype=self.model.dtype, device=lengths.device)
-        return Cross(padded, flat, bias.masked_fill_(behind, -torch.inf)[:, None, None])
 
     def _to_device(self, *arrays: Ints) -> list[Tensor]:
         """Copy index arrays to the model's device in one transfer."""
@@ -197,12 +195,32 @@ class Decoder:
 @contextmanager
 def ragged(model: PreTrainedModel) -> Iterator[None]:
     """Let a model attend as this engine does, in evaluation mode and without gradients; restore it afterwards."""
-    decoder = model.get_decoder() if family(model) == "seq2seq" else model  # T5's encoder has a config of its own
-    config, was = decoder.config, decoder.config._attn_implementation
-    config._attn_implementation = IMPLEMENTATION
+    encoder_decoder = family(model) == "seq2seq"
+    decoder = model.get_decoder() if encoder_decoder else model  # T5's encoder has a config of its own
+    biased = _cross_attention(model)[1] if encoder_decoder else None
+    with _attention(decoder.config, IMPLEMENTATION), evaluating(model), _without_bias(biased):
+        yield
+
+
+@contextmanager
+def _without_bias(attention: Any) -> Iterator[None]:
+    """Spare T5 the bias of every token of the flat list for every other; ours depends on the row."""
+    if attention is None:
+        yield
+        return
+    none = attention.relative_attention_bias.weight.new_zeros(1, 1, 1, 1)
+    attention.compute_bias = lambda *_, **__: none
     try:
-        with evaluating(model):
-            yield
+        yield
+    finally:
+        del attention.compute_bias
+
+
+@contextmanager
+def _attention(config: Any, implementation: str) -> Iterator[None]:
+    was, config._attn_implementation = config._attn_implementation, implementation
+    try:
+        yield
     finally:
         config._attn_implementation = was
 
@@ -221,15 +239,17 @@ def evaluating(model: PreTrainedModel) -> Iterator[None]:
 
 
 class _PromptKeys(EncoderDecoderCache):  # type: ignore[misc] # untyped in the library
-    """The prompts' keys and values, in the form in which T5 takes what it need not compute; itself keeps nothing."""
+    """The prompts' keys and values, in the form in which a decoder takes what it need not compute; keeps nothing."""
 
-    def __init__(self, layers: Sequence[tuple[Tensor, Tensor]]):
+    def __init__(self, layers: Sequence[tuple[Tensor, Tensor]], positions: Tensor):
         self.self_attention_cache = _Nothing()
         self.cross_attention_cache = _Layers([_Layer(*pair) for pair in layers])
         self.is_updated = dict.fromkeys(range(len(layers)), True)
+        self._before = positions - torch.arange(len(positions), device=positions.device)
 
-    def get_seq_length(self, layer_idx: int = 0) -> int:
-        return 0
+    def get_seq_length(self, layer_idx: int = 0) -> Any:
+        """Return (N,) what BART has to add to the place of each token in the flat list to get its position."""
+        return self._before
 
 
 class _Nothing(DynamicCache):  # type: ignore[misc]
@@ -250,16 +270,25 @@ class _Layers:
     layers: list[_Layer]
 
 
-def _t5_blocks(model: PreTrainedModel) -> Any:
-    blocks = getattr(model.get_decoder(), "block", None)
-    attentions = [getattr(block.layer[0], "SelfAttention", None) for block in blocks or ()]
+def _cross_attention(model: PreTrainedModel) -> tuple[tuple[nn.Module, ...], Any]:
+    """Return the modules that attend to the encoder, and T5's self-attention that holds the bias of all layers.
+
+    Raises:
+        ModelError: The decoder is built neither as T5's nor as BART's.
+    """
+    decoder = model.get_decoder()
+    cross: list[Any] = [getattr(layer, "encoder_attn", None) for layer in getattr(decoder, "layers", ())]
+    if cross and all(hasattr(module, "k_proj") and hasattr(module, "num_heads") for module in cross):
+        return tuple(cross), None
+    blocks = getattr(decoder, "block", ())
+    attentions = [getattr(block.layer[0], "SelfAttention", None) for block in blocks]
     biased = [getattr(attention, "has_relative_attention_bias", None) for attention in attentions]
     if biased != [True] + [False] * (len(biased) - 1):  # UMT5 has a bias of its own in each layer
         raise ModelError(
-            f"{type(model).__name__} cannot be sampled here: of encoder–decoder models, T5's relatives (T5, Flan-T5, "
-            "mT5) are supported"
+            f"{type(model).__name__} cannot be sampled here: of encoder–decoder models, the relatives of T5 (Flan-T5, "
+            "mT5) and BART are supported"
         )
-    return blocks
+    return tuple(block.layer[1].EncDecAttention for block in blocks), attentions[0]
 
 
 def _distance_bias(attention: Any, length: int) -> Tensor:
@@ -281,6 +310,27 @@ def _group(owner: Ints, rank: Ints, groups: int, width: int) -> tuple[Ints, Ints
     padded = np.zeros(groups * width, np.int64)
     padded[flat] = np.arange(len(owner))
     return padded.reshape(groups, width), flat
+
+
+def _ranks(owner: Ints, counts: Ints) -> Ints:
+    """Return where each token stands among those of its owner, given the counts of all owners."""
+    order = np.argsort(owner, kind="stable")
+    ranks = np.empty_like(order)
+    ranks[order] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return ranks
+
+
+def _bands(lengths: Ints) -> tuple[Band, ...]:
+    """Cut rows into bands of neighbours of similar length."""
+    bands: list[Band] = []
+    for first in range(0, len(lengths), _BAND):
+        stop = min(first + _BAND, len(lengths))
+        longest = int(lengths[first:stop].max())
+        if bands and abs(bands[-1].longest - longest) < _BAND_TOKENS:
+            first, longest = bands[-1].first, max(bands[-1].longest, longest)
+            bands.pop()
+        bands.append(Band(first, stop, longest))
+    return tuple(bands)
 
 
 def _chunks(slots: Ints, positions: Ints, first: int) -> list[Ints]:

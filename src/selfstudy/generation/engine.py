@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Annotated
 
 import torch
@@ -31,10 +32,13 @@ from selfstudy.storage.seeding import derive
 from selfstudy.types import Completion, Progress, Sample
 
 # More rows than this hardly speed up matrix products, and lengthen the end of a shard, when few rows are left.
-_ROWS = 64
-_CACHE_BYTES = 4 * 2**30
+_ROWS = 256
+# Keys and values take as much memory as the weights, but not less than this.
+_CACHE_BYTES = 2**30
 # Prompts are computed this many tokens at a time, at least one prompt and at most a quarter of the rows.
 _PREFILL_TOKENS = 2048
+# Rows are put in order of length every so many steps, so that short ones do not attend as far as long ones.
+_SORT_STEPS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,8 @@ class SamplingSettings(Settings):
         max_new_tokens: Of a completion, forced ones and the end-of-sequence token included.
         hook: Sees every drawn token and may force others.
         max_batch_tokens: Rows times the longest row (prompt and completion for causal models, completion for others).
-            None: 64 rows, or as many as have 4 GiB of keys and values.
+            None: 256 rows, or as many as need no more memory than the weights, or 1 GiB if that is more. Where memory
+            runs out nevertheless, it is halved and the shard marked.
     """
 
     temperature: Annotated[float, Field(ge=0)] = 0.7
@@ -80,6 +85,7 @@ class Engine:
         model: May change its weights between two calls of :meth:`generate`.
         tokenizer: Decodes completions.
         settings: How samples are drawn.
+        halved: How often memory ran out, and ``max_batch_tokens`` was halved for the rest of a call.
     """
 
     def __init__(
@@ -114,6 +120,7 @@ class Engine:
         self._draws = (seed, purpose, round)
         self._stop = _stop_tokens(model)
         self._facts: Facts = probe(model)
+        self.halved = 0
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -152,12 +159,53 @@ class Engine:
             ModelError: A prompt cannot be computed, or logits are not finite; names the problems.
         """
         self.check(requests)
-        if not any(len(request.indices) for request in requests):
-            return []
-        with ragged(self.model):
-            done = _Run(self, requests).draw_all(bar)
+        done: dict[tuple[int, int], Row] = {}
+        tokens = self._batch_tokens(requests)
+        while len(done) < sum(len(request.indices) for request in requests):
+            try:
+                with ragged(self.model):
+                    _Run(self, requests, done, tokens).draw_all(bar)
+            except (MemoryError, RuntimeError) as error:
+                if not _out_of_memory(error):
+                    raise
+                fault = str(error)
+            else:
+                break
+            # Outside of the handler, so that the traceback no longer holds the run's tensors.
+            left = [r for n, r in enumerate(requests) if any((n, index) not in done for index in r.indices)]
+            tokens = self._halve(tokens, requests, left, fault)
         order = ((number, index) for number, request in enumerate(requests) for index in request.indices)
         return [self._sample(requests[number], done[number, index]) for number, index in order]
+
+    def rows(self, requests: Sequence[Request]) -> int:
+        """Return how many rows are drawn at a time where there are as many: by settings and model, not by memory."""
+        return max(1, self._batch_tokens(requests) // self._row_tokens(requests))
+
+    def _row_tokens(self, requests: Sequence[Request]) -> int:
+        """Return the tokens of the longest possible row."""
+        prompt = max((len(r.prompt_ids) for r in requests), default=1) if family(self.model) == "causal" else 1
+        return self.settings.max_new_tokens + prompt
+
+    def _batch_tokens(self, requests: Sequence[Request]) -> int:
+        if self.settings.max_batch_tokens is not None:
+            return self.settings.max_batch_tokens
+        weights: int = sum(parameter.numel() * parameter.element_size() for parameter in self.model.parameters())
+        return min(_ROWS * self._row_tokens(requests), max(weights, _CACHE_BYTES) // self._facts.token_bytes)
+
+    def _halve(self, tokens: int, requests: Sequence[Request], left: Sequence[Request], fault: str) -> int:
+        """Return half of ``tokens`` for what is ``left``.
+
+        Raises:
+            ModelError: That was one row already; names the problems.
+        """
+        rows = tokens // self._row_tokens(requests)
+        if rows <= 1:
+            raise ModelError(
+                f"{_listed([r.problem_id for r in left])}: memory ran out with a single row ({fault}); lower "
+                "max_new_tokens, leave these out, or take a smaller model"
+            )
+        self.halved += 1
+        return rows // 2 * self._row_tokens(requests)
 
     def _sample(self, request: Request, row: Row) -> Sample:
         assert row.finish is not None
@@ -169,49 +217,53 @@ class Engine:
 class _Run:
     """One call of :meth:`Engine.generate`: rows, and the prompts they need."""
 
-    def __init__(self, engine: Engine, requests: Sequence[Request]):
-        self.settings, self.requests = engine.settings, requests
+    def __init__(
+        self, engine: Engine, requests: Sequence[Request], done: dict[tuple[int, int], Row], batch_tokens: int
+    ):
+        """Lay out caches for what is not ``done`` yet; :meth:`draw_all` adds to it."""
+        self.settings, self.requests, self.done = engine.settings, requests, done
         self.hook, self.draws, self.stop = engine._hook, engine._draws, engine._stop
-        causal = family(engine.model) == "causal"
-        order = sorted(
-            (n for n, request in enumerate(requests) if len(request.indices)),
-            key=lambda n: (-len(requests[n].prompt_ids), n),
+        self.queue = deque(
+            (n, index)
+            for n in sorted(range(len(requests)), key=lambda n: (-len(requests[n].prompt_ids), n))
+            for index in requests[n].indices
+            if (n, index) not in done
         )
-        prompt = len(requests[order[0]].prompt_ids)
-        length = self.settings.max_new_tokens + (prompt if causal else 1)
-        tokens = self.settings.max_batch_tokens or min(_ROWS * length, _CACHE_BYTES // engine._facts.token_bytes)
-        waiting = sum(len(requests[n].indices) for n in order)
-        self.slots = max(1, min(tokens // length, waiting))
-        self.ahead = min(len(order), math.ceil(self.slots / 4))
-        # A causal row copies its prompt and lets go of it; others look at theirs until they finish.
-        held = self.ahead if causal else self.ahead + min(self.slots, len(order))
-        self.release_on_admission = causal
-        self.decoder = Decoder(engine.model, rows=self.slots, prompts=held, prompt_length=prompt, length=length)
-        self.queue = deque((n, index) for n in order for index in requests[n].indices)
-        self.unloaded = deque(order)
+        self.users = Counter(number for number, _ in self.queue)
+        self.unloaded = deque(self.users)
+        self.slots = max(1, min(batch_tokens // engine._row_tokens(requests), len(self.queue)))
+        self.ahead = min(len(self.users), math.ceil(self.slots / 4))
+        held = self.ahead + min(self.slots, len(self.users))
+        self.decoder = Decoder(
+            engine.model,
+            rows=self.slots,
+            prompts=held,
+            prompt_length=len(requests[self.unloaded[0]].prompt_ids),
+            length=self.settings.max_new_tokens + 1,
+        )
         self.free = list(range(held))  # a heap, so that prompts stay in low slots
         self.prompt_slot: dict[int, int] = {}
-        self.users: dict[int, int] = {}
         self.rows: list[Row] = []
 
-    def draw_all(self, bar: Progress | None) -> dict[tuple[int, int], Row]:
-        """Draw every row; return them by (request, index)."""
-        done: dict[tuple[int, int], Row] = {}
+    def draw_all(self, bar: Progress | None) -> None:
+        """Draw every row."""
         self._fill()
-        while self.rows:
+        for step in count(1):
+            if not self.rows:
+                return
             logits = self.decoder.step(self.rows)
             for row, token, logprob in zip(self.rows, *self._draw(logits), strict=True):
                 row.accept(int(token), logprob, self.stop, self.settings.max_new_tokens)
             finished = [row for row in self.rows if row.finish]
             if finished:
                 for row in finished:
-                    done[row.request, row.index] = row
-                    if not self.release_on_admission:
-                        self._release(row.request)
+                    self.done[row.request, row.index] = row
+                    self._release(row.request)
                 self._fill()
                 if bar is not None:
                     bar.advance(len(finished))
-        return done
+            if step % _SORT_STEPS == 0:
+                self._sort()
 
     def _draw(self, logits: torch.Tensor) -> tuple[list[float], list[float]]:
         """Return tokens and log-probabilities, brought over from the device in one transfer."""
@@ -235,46 +287,38 @@ class _Run:
 
     def _fill(self) -> None:
         """Put waiting rows in the place of finished ones; close the gaps once there are none."""
-        gaps = [slot for slot, row in enumerate(self.rows) if row.finish]
+        gaps = deque(slot for slot, row in enumerate(self.rows) if row.finish)
         while self.queue and (gaps or len(self.rows) < self.slots):
-            targets: list[int] = []
-            prompts: list[int] = []
-            # All rows whose prompts are there; the others need theirs computed first, which overwrites none in use.
-            while self.queue and (gaps or len(self.rows) < self.slots):
-                number, index = self.queue[0]
-                if number not in self.prompt_slot:
-                    if targets:
-                        break
-                    self._load()
-                self.queue.popleft()
-                slot = gaps.pop(0) if gaps else len(self.rows)
-                row = self._row(number, index)
-                self.rows[slot : slot + 1] = [row]
-                targets.append(slot)
-                prompts.append(row.prompt)
-            self.decoder.admit(targets, prompts)
-            if self.release_on_admission:
-                for slot in targets:
-                    self._release(self.rows[slot].request)
+            number, index = self.queue.popleft()
+            if number not in self.prompt_slot:
+                self._load()
+            slot = gaps.popleft() if gaps else len(self.rows)
+            self.rows[slot : slot + 1] = [self._row(number, index)]
         if gaps:
-            self._close(gaps)
+            left = len(self.rows) - len(gaps)
+            last = [slot for slot in range(left, len(self.rows)) if not self.rows[slot].finish]
+            self._move(last, [slot for slot in gaps if slot < left])
+            del self.rows[left:]
 
-    def _close(self, gaps: list[int]) -> None:
-        """Move the last rows into gaps before them, and forget the rest."""
-        left = len(self.rows) - len(gaps)
-        targets = [slot for slot in gaps if slot < left]
-        sources = [slot for slot in range(left, len(self.rows)) if not self.rows[slot].finish]
-        if targets:
-            self.decoder.move(sources, targets, max(self.rows[slot].cached for slot in sources))
-            for source, target in zip(sources, targets, strict=True):
-                self.rows[target] = self.rows[source]
-        del self.rows[left:]
+    def _sort(self) -> None:
+        """Put the longest rows first."""
+        order = sorted(range(len(self.rows)), key=lambda slot: -self.rows[slot].cached)
+        moved = [(source, target) for target, source in enumerate(order) if source != target]
+        self._move([source for source, _ in moved], [target for _, target in moved])
+
+    def _move(self, sources: Sequence[int], targets: Sequence[int]) -> None:
+        if not targets:
+            return
+        rows = [self.rows[slot] for slot in sources]
+        self.decoder.move(sources, targets, max(row.cached for row in rows))
+        for target, row in zip(targets, rows, strict=True):
+            self.rows[target] = row
 
     def _row(self, number: int, index: int) -> Row:
         request = self.requests[number]
-        cached, pending = self.decoder.start(request.prompt_ids)
         key = derive(*self.draws, request.problem_id, index)
-        return Row(number, index, key, self.prompt_slot[number], cached, pending, self.hook.start())
+        pending = self.decoder.start(request.prompt_ids)
+        return Row(number, index, key, self.prompt_slot[number], 0, pending, self.hook.start())
 
     def _load(self) -> None:
         """Compute the next prompts in line."""
@@ -287,7 +331,6 @@ class _Run:
             number = self.unloaded.popleft()
             numbers.append(number)
             self.prompt_slot[number] = heapq.heappop(self.free)
-            self.users[number] = len(self.requests[number].indices)
         slots = [self.prompt_slot[number] for number in numbers]
         self.decoder.load([self.requests[number].prompt_ids for number in numbers], slots)
 
@@ -305,6 +348,11 @@ def _stop_tokens(model: PreTrainedModel) -> frozenset[int]:
         if stop is not None:
             return frozenset([stop] if isinstance(stop, int) else stop)
     raise ModelError(f"{type(model).__name__} has no eos_token_id in its configs, so no completion could end; set it")
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out; on a CPU torch has no class of its own for that."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ class Row:
         index: Of the sample.
         key: Of its draws.
         prompt: Slot of its prompt.
-        cached: Tokens whose keys and values are in its slot.
+        cached: Tokens whose keys and values are in its own slot; those of the prompt are in the prompt's.
         pending: Tokens that the next step computes.
         hook: Sees what it draws.
         tokens: The completion so far.

@@ -63,6 +63,46 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             1024,
             {"d_model": 128, "d_kv": 16, "d_ff": 256, "num_layers": 3, "num_heads": 8, "dropout_rate": 0.0, **_T5_V1_1},
         ),
+        # What benchmarks run on: large enough that matrix products count, small enough for a CPU.
+        "llama-20m": Preset(
+            "causal",
+            4096,
+            {
+                "hidden_size": 512,
+                "intermediate_size": 1408,
+                "num_hidden_layers": 6,
+                "num_attention_heads": 8,
+                "num_key_value_heads": 4,
+                "max_position_embeddings": 1024,
+                "tie_word_embeddings": True,
+            },
+        ),
+        "llama-100m": Preset(
+            "causal",
+            16384,
+            {
+                "hidden_size": 768,
+                "intermediate_size": 2048,
+                "num_hidden_layers": 14,
+                "num_attention_heads": 12,
+                "num_key_value_heads": 4,
+                "max_position_embeddings": 1024,
+                "tie_word_embeddings": True,
+            },
+        ),
+        "t5-20m": Preset(
+            "seq2seq",
+            4096,
+            {
+                "d_model": 384,
+                "d_kv": 64,
+                "d_ff": 1024,
+                "num_layers": 4,
+                "num_heads": 6,
+                "dropout_rate": 0.0,
+                **_T5_V1_1,
+            },
+        ),
         # Published shapes: arXiv 2401.02385, table 1; google/flan-t5-*.
         "tinyllama-1.1b": Preset(
             "causal",
