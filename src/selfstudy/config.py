@@ -21,7 +21,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def identity(self) -> dict[str, Any]:
-        """Return what enters a fingerprint: every setting, without the places where things happen to lie."""
+        """Return what enters a fingerprint: every setting that can change a result."""
         return self.model_dump(mode="json", context={"identity": True})
 
     @classmethod
@@ -37,12 +37,14 @@ class Settings(BaseModel):
             raise ConfigError("\n".join(_explain(cls, error, where))) from None
 
 
-def _place(value: str | None, info: SerializationInfo) -> str | None:
+def _outside(value: Any, info: SerializationInfo) -> Any:
     return None if info.context and info.context.get("identity") else value
 
 
+# Marks a setting that changes no result, and so counts for nothing in a fingerprint.
+OUTSIDE_IDENTITY = PlainSerializer(_outside)
 # A path on this machine. Contents enter fingerprints by digest, so the place itself must not.
-Place = Annotated[str, PlainSerializer(_place)]
+Place = Annotated[str, OUTSIDE_IDENTITY]
 
 
 def _explain(model: type[BaseModel], error: ValidationError, where: str) -> Iterable[str]:

@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from selfstudy.errors import ModelError
+from selfstudy.generation.decoder import Decoder
 from selfstudy.generation.engine import Request
 from selfstudy.generation.hooks import Forced
 from selfstudy.learning.logprobs import plain_logprobs
@@ -43,6 +44,74 @@ def test_greedy_equals_generate_on_ragged_prompts_with_refill(model, tokenizer):
     )
     assert [list(s.completion.token_ids) for s in samples] == [generated(model, r.prompt_ids, 24) for r in requests]
     assert len({token for s in samples for token in s.completion.token_ids}) >= 20
+
+
+def test_greedy_equals_generate_where_rows_of_all_lengths_stand_side_by_side(some_model, tokenizer):
+    """More rows than a band holds, ended early by many stop tokens, sorted and moved on the way."""
+    requests = make_requests([3 + 5 * i % 23 for i in range(70)])
+    was, stop = some_model.generation_config.eos_token_id, [1, *range(2, 12)]
+    try:
+        some_model.generation_config.eos_token_id = stop
+        engine = make_engine(some_model, tokenizer, temperature=0, max_new_tokens=90, max_batch_tokens=40 * 115)
+        samples = engine.generate(requests)
+        ids = [torch.tensor([r.prompt_ids]) for r in requests]
+        some_model.generation_config.pad_token_id = 0
+        expected = [
+            some_model.generate(
+                prompt,
+                attention_mask=torch.ones_like(prompt),
+                max_new_tokens=90,
+                do_sample=False,
+                eos_token_id=stop,
+            )[0].tolist()
+            for prompt in ids
+        ]
+    finally:
+        some_model.generation_config.eos_token_id = was
+    skip = [1 if some_model.config.is_encoder_decoder else len(r.prompt_ids) for r in requests]
+    assert [list(s.completion.token_ids) for s in samples] == [e[n:] for e, n in zip(expected, skip, strict=True)]
+    lengths = sorted(len(s.completion.token_ids) for s in samples)
+    assert lengths[5] < 20
+    assert lengths[-5] > 40
+
+
+@pytest.mark.parametrize("fault", [MemoryError(), RuntimeError("[enforce fail] can't allocate memory: 8 bytes")])
+def test_memory_that_runs_out_is_halved_and_nothing_is_drawn_twice(some_model, tokenizer, monkeypatch, fault):
+    requests = make_requests(LENGTHS[:6], samples=3)
+    settings = {"temperature": 1.0, "max_new_tokens": 12, "max_batch_tokens": 16 * 31}
+    expected = make_engine(some_model, tokenizer, **settings).generate(requests)
+    step, calls = Decoder.step, []
+
+    def fail(self, rows):
+        calls.append(len(rows))
+        if len(calls) == 14 or (len(calls) > 14 and len(rows) > 6):
+            raise fault
+        return step(self, rows)
+
+    monkeypatch.setattr(Decoder, "step", fail)
+    engine = make_engine(some_model, tokenizer, **settings)
+    bar = Bar()
+    assert plain(engine.generate(requests, bar)) == plain(expected)
+    assert bar.seen == 18
+    assert engine.halved >= 2
+    assert max(calls) > 6 >= max(calls[-10:])
+    monkeypatch.setattr(Decoder, "step", lambda self, rows: (_ for _ in ()).throw(fault))
+    with pytest.raises(ModelError, match=r"p0, p1, p2, .*memory ran out with a single row"):
+        engine.generate(requests)
+    other = RuntimeError("something else")
+    monkeypatch.setattr(Decoder, "step", lambda self, rows: (_ for _ in ()).throw(other))
+    with pytest.raises(RuntimeError, match="something else"):
+        engine.generate(requests)
+
+
+def test_rows_follow_from_settings_and_model(tokenizer):
+    causal, seq2seq = make_model("llama"), make_model("t5")
+    requests = make_requests([10, 30])
+    assert make_engine(causal, tokenizer, max_new_tokens=20, max_batch_tokens=499).rows(requests) == 9
+    assert make_engine(seq2seq, tokenizer, max_new_tokens=20, max_batch_tokens=499).rows(requests) == 23
+    assert make_engine(causal, tokenizer, max_new_tokens=20).rows(requests) == 256
+    # Keys and values of 2 layers × 2 heads × 8 numbers × 4 bytes, twice: 2²¹ of such tokens are 1 GiB.
+    assert make_engine(causal, tokenizer, max_new_tokens=2**17).rows(requests) == 2**21 * 2 // (2**17 + 30)
 
 
 def test_rows_do_not_depend_on_their_batch(some_model, tokenizer):
@@ -254,13 +323,14 @@ def test_bfloat16(some_model, tokenizer):
     assert all(s.logprob < 0 for s in samples)
 
 
+class Bar:
+    seen = 0
+
+    def advance(self, amount=1, **shown):
+        self.seen += amount
+
+
 def test_progress_counts_samples(tokenizer):
-    class Bar:
-        seen = 0
-
-        def advance(self, amount=1, **shown):
-            self.seen += amount
-
     bar = Bar()
     engine = make_engine(make_model("llama"), tokenizer, max_new_tokens=5)
     engine.generate(make_requests([4, 6, 2], samples=3), bar)

@@ -23,6 +23,7 @@ from selfstudy.errors import ModelError
 from selfstudy.generation.decoder import Decoder, ragged
 from selfstudy.generation.drawing import draw, uniforms
 from selfstudy.generation.hooks import BoundHook, HookSpec, default_hook, load_hook
+from selfstudy.generation.packing import packed
 from selfstudy.generation.probe import Facts, check_window, probe
 from selfstudy.generation.rows import Row
 from selfstudy.judging.notation import Notation
@@ -163,7 +164,7 @@ class Engine:
         tokens = self._batch_tokens(requests)
         while len(done) < sum(len(request.indices) for request in requests):
             try:
-                with ragged(self.model):
+                with ragged(self.model), packed(self.model):
                     _Run(self, requests, done, tokens).draw_all(bar)
             except (MemoryError, RuntimeError) as error:
                 if not _out_of_memory(error):

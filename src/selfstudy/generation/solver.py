@@ -56,9 +56,10 @@ def load_solver(
     seed: int,
     purpose: str,
     round: int = 0,
+    place: str | None = None,
 ) -> Solver:
-    """Load a model folder and put it to work."""
-    compute.apply()
-    model = load_model(folder, dtype=compute.dtype, device=compute.device)
+    """Load a model folder and put it to work, on ``place`` (as torch names it) rather than ``compute.device``."""
+    compute.apply(place)
+    model = load_model(folder, dtype=compute.dtype, device=place or compute.device)
     format = bind(settings, load_tokenizer(folder), family(model))
     return make_solver(model, format, sampling, seed=seed, purpose=purpose, round=round)

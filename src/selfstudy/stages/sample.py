@@ -1,29 +1,40 @@
-"""Draw solutions: shards of problems, each written whole, so that a killed run goes on with the next."""
+"""Draw solutions: shards of problems, each written whole, so that a killed run goes on with those that are missing."""
 
 from __future__ import annotations
 
+import json
+import math
 from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import Field
 
 from selfstudy.generation.engine import SamplingSettings
 from selfstudy.generation.solver import load_solver
+from selfstudy.generation.workers import make_shards
 from selfstudy.models.compute import Compute
 from selfstudy.models.format import FormatSettings
 from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one, read_split
 from selfstudy.storage.artifacts import Artifact
+from selfstudy.storage.atomic import write_json
 from selfstudy.storage.judged import read_samples
 from selfstudy.storage.records import write_records
-from selfstudy.types import Context
+from selfstudy.types import Context, Problem, Progress
 
-# A shard is drawn as one piece of work: long enough that its tail, with few rows left, does not count.
-ROWS_PER_SHARD = 2048
+# A shard has at least so many times the rows of a batch: its tail, with fewer and fewer rows, must not count.
+BATCHES_PER_SHARD = 16
+
+T = TypeVar("T")
 
 
 class Draw(Stage):
     """Writes ``part-00000.jsonl`` …: samples ``start`` to ``start + count`` of every problem of a split, in order.
+
+    ``part-00000.json`` says what the hook counted in that shard, and how often its batch was halved for want of memory.
 
     Attributes:
         purpose: What the samples are for; two purposes never share a draw.
@@ -31,6 +42,7 @@ class Draw(Stage):
     """
 
     kind: ClassVar[str] = "samples"
+    version: ClassVar[int] = 2
     sampling: SamplingSettings
     format: FormatSettings
     compute: Compute
@@ -43,26 +55,12 @@ class Draw(Stage):
 
     def run(self, inputs: Inputs, out: Path, ctx: Context) -> Metrics:
         """Draw from ``model`` for ``problems``."""
-        solver = load_solver(
-            one(inputs, "model").path,
-            self.format,
-            self.sampling,
-            self.compute,
-            seed=self.seed,
-            purpose=self.purpose,
-            round=self.round,
-        )
         problems = read_split(one(inputs, "problems"), self.split)
-        requests = solver.requests(problems, range(self.start, self.start + self.count))
-        per_shard = max(1, ROWS_PER_SHARD // self.count)
-        with ctx.progress("sample", len(requests) * self.count) as bar:
-            for number, first in enumerate(range(0, len(requests), per_shard)):
-                path = out / f"part-{number:05d}.jsonl"
-                shard = requests[first : first + per_shard]
-                if path.is_file():
-                    bar.advance(len(shard) * self.count)
-                else:
-                    write_records(path, solver.draw(shard, bar))
+        prepare = partial(DrawnShards, self, one(inputs, "model").path, problems, out)
+        if len(self.compute.places) > 1:
+            self.compute.release()
+        with ctx.progress("sample", len(problems) * self.count) as bar:
+            make_shards(prepare, self.compute.places, bar)
         return _facts(out)
 
     def forecast(self, sizes: Sizes) -> Forecast:
@@ -70,6 +68,60 @@ class Draw(Stage):
         samples = sizes.problems.get(self.split, 0) * self.count
         limit = self.sampling.max_new_tokens
         return Forecast(f"draw {samples:,} samples of at most {limit} tokens", samples * (200 + 6 * limit))
+
+
+class DrawnShards:
+    """The shards of one artifact, with a model that can draw them; a function of the stage and its inputs alone."""
+
+    def __init__(self, stage: Draw, model: Path, problems: Sequence[Problem], out: Path, place: str):
+        """Load the model to a place, such as ``cuda:1``.
+
+        Raises:
+            ModelError: It cannot be used, or a prompt is too long for it.
+        """
+        self._solver = load_solver(
+            model,
+            stage.format,
+            stage.sampling,
+            stage.compute,
+            seed=stage.seed,
+            purpose=stage.purpose,
+            round=stage.round,
+            place=place,
+        )
+        requests = self._solver.requests(problems, range(stage.start, stage.start + stage.count))
+        rows = self._solver.engine.rows(requests)
+        self._shards = split_evenly(requests, math.ceil(BATCHES_PER_SHARD * rows / stage.count))
+        self._out, self._count = out, stage.count
+
+    def _path(self, number: int) -> Path:
+        return self._out / f"part-{number:05d}.jsonl"
+
+    @property
+    def missing(self) -> list[int]:
+        """Return the numbers of the shards that are not there."""
+        return [number for number in range(len(self._shards)) if not self._path(number).is_file()]
+
+    @property
+    def done(self) -> int:
+        """Return how many samples are there."""
+        missing = sum(len(self._shards[number]) for number in self.missing)
+        return (sum(map(len, self._shards)) - missing) * self._count
+
+    def make(self, number: int, bar: Progress) -> None:
+        """Draw a shard; its samples come last, since they say that it is complete."""
+        engine, path = self._solver.engine, self._path(number)
+        counts, halved = dict(engine.counts), engine.halved
+        samples = self._solver.draw(self._shards[number], bar)
+        counted = {name: count - counts.get(name, 0) for name, count in engine.counts.items()}
+        write_json(path.with_suffix(".json"), {"counts": counted, "halved": engine.halved - halved})
+        write_records(path, samples)
+
+
+def split_evenly(items: Sequence[T], least: int) -> list[Sequence[T]]:
+    """Cut ``items`` into ranges of nearly the same length, each at least ``least`` long, unless all are fewer."""
+    parts = max(1, len(items) // least)
+    return [items[start:stop] for start, stop in pairwise(len(items) * n // parts for n in range(parts + 1))]
 
 
 def _facts(out: Path) -> Metrics:
@@ -80,4 +132,12 @@ def _facts(out: Path) -> Metrics:
         finished[sample.completion.finish] += 1
         tokens += len(sample.completion.token_ids)
         forced += sum(stop - start for start, stop in sample.completion.forced)
-    return {"samples": finished.total(), "truncated": finished["length"], "tokens": tokens, "forced_tokens": forced}
+    own = {"samples": finished.total(), "truncated": finished["length"], "tokens": tokens, "forced_tokens": forced}
+    counts: Counter[str] = Counter()
+    degraded: list[str] = []
+    for path in sorted(out.glob("part-*.json")):
+        facts = json.loads(path.read_text(encoding="ascii"))
+        counts.update(facts["counts"])
+        degraded += [path.stem] * bool(facts["halved"])
+    mark = {"degraded": True, "degraded_shards": degraded} if degraded else {}
+    return {**own, **{name: count for name, count in counts.items() if name not in own}, **mark}

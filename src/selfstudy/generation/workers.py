@@ -1,0 +1,214 @@
+"""Workers: several processes, each with a model of its own, that share shards out among themselves.
+
+This process then computes nothing: it tells a worker that is free which shard comes next, and moves the one bar. What
+it imports is light, and what a worker needs comes with the work that it is given.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from threading import Thread
+from typing import Protocol, cast
+
+from selfstudy.errors import SelfstudyError
+from selfstudy.types import Progress
+
+
+class Shards(Protocol):
+    """Work in pieces, which come out the same in whatever order and by whatever process they are made."""
+
+    @property
+    def missing(self) -> Sequence[int]:
+        """Return the numbers of the shards that are still to be made."""
+
+    @property
+    def done(self) -> int:
+        """Return by how much those that are there move the bar."""
+
+    def make(self, number: int, bar: Progress) -> None:
+        """Make a shard."""
+
+
+Prepare = Callable[[str], Shards]
+
+
+@dataclass(frozen=True, slots=True)
+class _Free:
+    """A worker's word that it waits for a shard, with what it found when it began."""
+
+    missing: tuple[int, ...]
+    done: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Moved:
+    """A worker's word that its bar moved."""
+
+    amount: int
+    shown: Mapping[str, float | str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    """A process, and this end of the connection to it."""
+
+    process: SpawnProcess
+    connection: Connection
+
+
+def make_shards(prepare: Prepare, places: Sequence[str], bar: Progress) -> None:
+    """Make the shards that are missing.
+
+    Args:
+        prepare: Gets ready to work at a place, such as ``cpu`` or ``cuda:1``; where there are several places, it must
+            be picklable, and a script that comes here must do so below ``if __name__ == "__main__"``.
+        places: One for each process; where there is one only, this process works itself.
+        bar: Moves as if one process did it all.
+
+    Raises:
+        SelfstudyError: Of a worker, as it was there; or a worker was killed.
+        RuntimeError: With the traceback of any other error of a worker.
+    """
+    if len(places) > 1:
+        _share_out(prepare, places, bar)
+        return
+    shards = prepare(places[0])
+    bar.advance(shards.done)
+    for number in shards.missing:
+        shards.make(number, bar)
+
+
+def _share_out(prepare: Prepare, places: Sequence[str], bar: Progress) -> None:
+    """Start a first worker, which finds out what is missing, and then as many of the others as have work."""
+    workers: list[_Worker] = []
+    try:
+        workers.append(_start(prepare, places[0]))
+        at_work = list(workers)
+        todo: Iterator[int] | None = None
+        while at_work:
+            ready = wait([worker.connection for worker in at_work])
+            for worker in [worker for worker in at_work if worker.connection in ready]:
+                message = _receive(worker)
+                if isinstance(message, _Moved):
+                    bar.advance(message.amount, **message.shown)
+                    continue
+                if todo is None:
+                    bar.advance(message.done)
+                    todo = iter(message.missing)
+                    for place in places[1 : len(message.missing)]:
+                        workers.append(_start(prepare, place))
+                        at_work.append(workers[-1])
+                number = next(todo, None)
+                if number is None:
+                    at_work.remove(worker)
+                with suppress(OSError):  # it has died: the next look at it says so
+                    worker.connection.send(number)
+        for worker in workers:
+            worker.process.join()
+    except BaseException:
+        for worker in workers:  # whole shards are kept: nothing is lost with a process
+            worker.process.kill()
+        for worker in workers:
+            worker.process.join()
+        raise
+
+
+def _start(prepare: Prepare, place: str) -> _Worker:
+    ours, theirs = multiprocessing.Pipe()
+    # Spawned, since threads and CUDA do not survive a fork.
+    process = multiprocessing.get_context("spawn").Process(
+        target=_work, args=(prepare, place, theirs), name=f"worker on {place}", daemon=True
+    )
+    with _interrupts_held():
+        process.start()
+    theirs.close()  # so that the connection ends with the worker
+    return _Worker(process, ours)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let what starts in here never see Ctrl-C: a terminal sends it to all processes, and this one ends the others."""
+    resource_tracker.ensure_running()  # it would start with the first worker, and release what is held
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _receive(worker: _Worker) -> _Free | _Moved:
+    """Return a worker's next message; raise the error that it sent, or say how it died."""
+    try:
+        message = worker.connection.recv()
+    except (EOFError, OSError):
+        worker.process.join()
+        raise _died(worker.process) from None
+    if isinstance(message, Exception):
+        raise message
+    return cast(_Free | _Moved, message)
+
+
+def _died(process: SpawnProcess) -> SelfstudyError:
+    code = process.exitcode or 0
+    who = f"sampling {process.name} (process {process.pid})"
+    again = "the shards that are whole are kept, and running again continues with the others"
+    if code < 0:
+        name = next((known.name for known in signal.Signals if known == -code), f"signal {-code}")
+        hint = "; if memory ran out, lower compute.devices" if -code == signal.SIGKILL else ""
+        return SelfstudyError(f"{who} was killed by {name}; {again}{hint}")
+    return SelfstudyError(
+        f"{who} ended with status {code} before its work was done, and said why above; {again}. A script of your own "
+        'must start a run below `if __name__ == "__main__":`'
+    )
+
+
+class _Remote:
+    """The bar as a worker sees it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def advance(self, amount: int = 1, **shown: float | str) -> None:
+        """Move the bar where it is shown."""
+        self._connection.send(_Moved(amount, shown))
+
+
+def _work(prepare: Prepare, place: str, connection: Connection) -> None:
+    """What a worker does from beginning to end."""
+    Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        shards = prepare(place)
+        free = _Free(tuple(shards.missing), shards.done)
+        connection.send(free)
+        while (number := connection.recv()) is not None:
+            shards.make(number, _Remote(connection))
+            connection.send(free)
+    except Exception as error:
+        with suppress(OSError):  # nobody is left to hear it
+            connection.send(_portable(error))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()  # its end of a pipe closes however it dies
+    os._exit(1)
+
+
+def _portable(error: Exception) -> Exception:
+    """Return the same error in a form that any process can unpickle; one that has no remedy, with its traceback."""
+    for kind in type(error).__mro__:
+        if issubclass(kind, SelfstudyError) and kind.__module__ == SelfstudyError.__module__:
+            return kind(str(error))
+    if isinstance(error, OSError):
+        return OSError(str(error))
+    return RuntimeError("in a worker:\n" + "".join(traceback.format_exception(error)))
