@@ -62,10 +62,15 @@ class Call:
             grouped = grouped.reshape(b, key.shape[1], group * q, d)
             bias = bias.repeat(1, 1, group, 1) if bias.shape[2] > 1 else bias
         if self.softcap is None and key.device.type == "cpu" and key.shape[-1] == value.shape[-1]:
+            alone = grouped.shape[2] == 1 and grouped.dtype == torch.bfloat16
+            if alone:  # twice the same query takes two thirds of the time of one
+                grouped = grouped.expand(-1, -1, 2, -1)
             # What the library's function for attention calls here; that one keeps the log of the sum to itself.
             out, logsum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
                 grouped, key, value, attn_mask=bias, scale=self.scaling
             )
+            if alone:
+                out, logsum = out[:, :, :1], logsum[:, :, :1]
         else:
             scores = (grouped @ key.transpose(2, 3)).float() * self.scaling
             if self.softcap is not None:
@@ -89,12 +94,17 @@ class Partial(NamedTuple):
 
     def flat(self, where: Tensor) -> Partial:
         """Return entries ``where`` (N,) of the first two dimensions laid behind each other."""
-        return Partial(self.out.flatten(0, 1)[where], self.logsum.flatten(0, 1)[where])
+        return Partial(self.out.flatten(0, 1).index_select(0, where), self.logsum.flatten(0, 1).index_select(0, where))
 
     def joined(self, other: Partial) -> Tensor:
         """Return attention to both parts' keys, which share none."""
         share = torch.sigmoid(other.logsum - self.logsum)[..., None]
         return torch.lerp(self.out, other.out, share.to(self.out.dtype))
+
+
+def _laid_out(tokens: Tensor, padded: Tensor) -> Tensor:
+    """Return entries ``padded`` (P, M) of (N, …) as (P, M, …): much faster than by indexing with a matrix."""
+    return tokens.index_select(0, padded.flatten()).unflatten(0, padded.shape)
 
 
 def ragged_attention(
@@ -216,7 +226,7 @@ class Prefill:
         keys, values = self.cache.of(call.module, call.key, call.value)
         keys[self.slots, :, :length] = key
         values[self.slots, :, :length] = value
-        return call.over(call.query[0].transpose(0, 1)[self.padded], key, value, bias).flat(self.flat).out[None]
+        return call.over(_laid_out(call.query[0].transpose(0, 1), self.padded), key, value, bias).flat(self.flat).out[None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +277,7 @@ class Prompts:
         bias = self.biases.get(call.window)
         if bias is None:
             bias = self.biases[call.window] = self._bias(call.window, query.dtype)
-        part = call.over(query[self.padded], keys[:used, :, : self.longest], values[:used, :, : self.longest], bias)
+        part = call.over(_laid_out(query, self.padded), keys[:used, :, : self.longest], values[:used, :, : self.longest], bias)
         return part.flat(self.flat)
 
     def _bias(self, window: int | None, dtype: torch.dtype) -> Tensor:
@@ -337,7 +347,8 @@ class Decode:
             # Few rows have a chunk in any one step: copying their keys costs less than a wide query for every row.
             assert chunk_bias is not None
             rows, near = self.chunks.rows, (slice(None), slice(None), slice(self.chunks.longest))
-            more = call.over(query[self.chunks.padded], keys[near][rows], values[near][rows], chunk_bias)
+            near_keys, near_values = (cached[near].index_select(0, rows) for cached in (keys, values))
+            more = call.over(_laid_out(query, self.chunks.padded), near_keys, near_values, chunk_bias)
             parts.append(more.flat(self.chunks.flat))
         if len(parts) == 1:
             return parts[0]

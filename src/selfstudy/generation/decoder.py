@@ -27,7 +27,7 @@ from selfstudy.models.load import family
 Ints = npt.NDArray[np.int64]
 
 # Rows that attend together: fewer cost more in calls than their own longest row saves.
-_BAND = 16
+BAND = 16
 # Bands whose longest rows differ by less are one.
 _BAND_TOKENS = 32
 
@@ -323,8 +323,8 @@ def _ranks(owner: Ints, counts: Ints) -> Ints:
 def _bands(lengths: Ints) -> tuple[Band, ...]:
     """Cut rows into bands of neighbours of similar length."""
     bands: list[Band] = []
-    for first in range(0, len(lengths), _BAND):
-        stop = min(first + _BAND, len(lengths))
+    for first in range(0, len(lengths), BAND):
+        stop = min(first + BAND, len(lengths))
         longest = int(lengths[first:stop].max())
         if bands and abs(bands[-1].longest - longest) < _BAND_TOKENS:
             first, longest = bands[-1].first, max(bands[-1].longest, longest)

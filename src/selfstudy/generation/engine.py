@@ -20,7 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from selfstudy.config import Settings
 from selfstudy.errors import ModelError
-from selfstudy.generation.decoder import Decoder, ragged
+from selfstudy.generation.decoder import BAND, Decoder, ragged
 from selfstudy.generation.drawing import draw, uniforms
 from selfstudy.generation.hooks import BoundHook, HookSpec, default_hook, load_hook
 from selfstudy.generation.packing import packed
@@ -39,7 +39,7 @@ _CACHE_BYTES = 2**30
 # Prompts are computed this many tokens at a time, at least one prompt and at most a quarter of the rows.
 _PREFILL_TOKENS = 2048
 # Rows are put in order of length every so many steps, so that short ones do not attend as far as long ones.
-_SORT_STEPS = 16
+_SORT_STEPS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,10 +302,16 @@ class _Run:
             del self.rows[left:]
 
     def _sort(self) -> None:
-        """Put the longest rows first."""
+        """Put the longest rows into the first band, and so on; within a band the order does not matter."""
         order = sorted(range(len(self.rows)), key=lambda slot: -self.rows[slot].cached)
-        moved = [(source, target) for target, source in enumerate(order) if source != target]
-        self._move([source for source, _ in moved], [target for _, target in moved])
+        sources: list[int] = []
+        targets: list[int] = []
+        for first in range(0, len(order), BAND):
+            rows = order[first : first + BAND]
+            band = range(first, first + len(rows))
+            sources += [slot for slot in rows if slot not in band]
+            targets += [slot for slot in band if slot not in rows]
+        self._move(sources, targets)
 
     def _move(self, sources: Sequence[int], targets: Sequence[int]) -> None:
         if not targets:
