@@ -226,7 +226,8 @@ class Prefill:
         keys, values = self.cache.of(call.module, call.key, call.value)
         keys[self.slots, :, :length] = key
         values[self.slots, :, :length] = value
-        return call.over(_laid_out(call.query[0].transpose(0, 1), self.padded), key, value, bias).flat(self.flat).out[None]
+        query = _laid_out(call.query[0].transpose(0, 1), self.padded)
+        return call.over(query, key, value, bias).flat(self.flat).out[None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,12 +274,12 @@ class Prompts:
     def attend(self, call: Call, query: Tensor) -> Partial:
         """Attend with the N tokens' query (N, H, D) to their prompts."""
         keys, values = self.cache.of(call.module, call.key, call.value)
-        used = len(self.padded)
+        used, near = len(self.padded), slice(self.longest)
         bias = self.biases.get(call.window)
         if bias is None:
             bias = self.biases[call.window] = self._bias(call.window, query.dtype)
-        part = call.over(_laid_out(query, self.padded), keys[:used, :, : self.longest], values[:used, :, : self.longest], bias)
-        return part.flat(self.flat)
+        queries = _laid_out(query, self.padded)
+        return call.over(queries, keys[:used, :, near], values[:used, :, near], bias).flat(self.flat)
 
     def _bias(self, window: int | None, dtype: torch.dtype) -> Tensor:
         """Return (P, 1, 1, T), or (P, 1, M, T) where it depends on the token how far back it looks."""
