@@ -104,7 +104,7 @@ class Partial(NamedTuple):
 
 def _laid_out(tokens: Tensor, padded: Tensor) -> Tensor:
     """Return entries ``padded`` (P, M) of (N, …) as (P, M, …): much faster than by indexing with a matrix."""
-    return tokens.index_select(0, padded.flatten()).unflatten(0, padded.shape)
+    return tokens.index_select(0, padded.flatten()).view(*padded.shape, *tokens.shape[1:])
 
 
 def ragged_attention(
