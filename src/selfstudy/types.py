@@ -101,11 +101,18 @@ class Group:
         problem_id: Whose prompt it is; named in errors.
         prompt_ids: Prompt tokens; the encoder's input for encoder–decoder models.
         completions: Token ids of each completion.
+        uncounted: Half-open spans of each completion's tokens that no loss counts; empty: all tokens count.
     """
 
     problem_id: str
     prompt_ids: tuple[int, ...]
     completions: tuple[tuple[int, ...], ...] = ()
+    uncounted: tuple[tuple[tuple[int, int], ...], ...] = ()
+
+    def counted(self, index: int) -> int:
+        """Return how many tokens of a completion a loss counts."""
+        spans = self.uncounted[index] if self.uncounted else ()
+        return len(self.completions[index]) - sum(stop - start for start, stop in spans)
 
 
 class Progress(Protocol):

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from selfstudy.generation.attention import HIDDEN, Call
+from selfstudy.generation.attention import over
 from selfstudy.generation.decoder import _bands
+from selfstudy.models.attention import HIDDEN, Call
 
 
 def make_call(dtype: torch.dtype, softcap: float | None = None) -> Call:
@@ -34,8 +35,8 @@ def test_two_parts_joined_are_the_whole(dtype, heads, queries, softcap):
     bias[2, :, 0, 8:] = HIDDEN  # nothing but one part of the second
     bias[3, :, :, 6:] = HIDDEN
     call = make_call(dtype, softcap)
-    first = call.over(query, key[:, :, :6], value[:, :, :6], bias[..., :6])
-    second = call.over(query, key[:, :, 6:], value[:, :, 6:], bias[..., 6:])
+    first = over(call, query, key[:, :, :6], value[:, :, :6], bias[..., :6])
+    second = over(call, query, key[:, :, 6:], value[:, :, 6:], bias[..., 6:])
     scores = query.transpose(1, 2).float() @ key.repeat_interleave(4 // heads, 1).float().transpose(2, 3) * 0.3
     if softcap is not None:
         scores = torch.tanh(scores / softcap) * softcap
@@ -53,8 +54,8 @@ def test_both_ways_to_attend_agree():
         draw(torch.float32, 3, 2, 9, 8),
     )
     bias = draw(torch.float32, 3, 4, 2, 9)[:, :1]
-    here = make_call(torch.float32).over(query, key, value, bias)
-    there = make_call(torch.float32, softcap=1e4).over(query, key, value, bias)
+    here = over(make_call(torch.float32), query, key, value, bias)
+    there = over(make_call(torch.float32, softcap=1e4), query, key, value, bias)
     torch.testing.assert_close(here.out, there.out)
     torch.testing.assert_close(here.logsum, there.logsum)
     plain = F.scaled_dot_product_attention(

@@ -1,38 +1,60 @@
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfstudy.errors import TrainingError
-from selfstudy.learning.groups import Item, collate, micro_batches, select, shape_of
+from selfstudy.learning.groups import Item, collate, micro_batches, select, tokens_of
 from selfstudy.types import Group
 from tests.learning.conftest import all_items, all_pairs, random_groups
 
 
-def test_causal_rows_predict_every_completion_token():
-    batch = collate([Group("a", (5, 6), ((7, 8, 9), (4,)))], None)
-    assert batch.input_ids.tolist() == [[5, 6, 7, 8], [5, 6, 0, 0]]
-    assert batch.labels.tolist() == [7, 8, 9, 4]
-    assert batch.positions.tolist() == [1, 2, 3, 5]  # from the prompt's last token on; row 1 starts at 4
-    assert batch.lengths.tolist() == [3, 1]
-    assert batch.owner.tolist() == [0, 0, 0, 1]
+def test_a_causal_prompt_stands_once_before_its_completions():
+    batch = collate([Group("a", (5, 6), ((7, 8, 9), (4,))), Group("b", (3,), ((2, 1),))], None)
+    assert batch.input_ids.tolist() == [5, 6, 7, 8, 3, 2]  # the last token of a completion is only a label
+    assert batch.position_ids.tolist() == [0, 1, 2, 3, 0, 1]
+    assert batch.rows.places.tolist() == [[0, 1, 2, 3], [0, 1, 0, 0], [4, 5, 0, 0]]
+    assert batch.rows.lengths.tolist() == [4, 2, 2]
+    assert batch.rows.home.tolist() == [0, 1, 2, 3, 8, 9]
+    assert batch.labels.tolist() == [7, 8, 9, 4, 2, 1]
+    assert batch.predicts.tolist() == [1, 2, 3, 1, 4, 5]  # from the prompt's last token on
+    assert batch.lengths.tolist() == [3, 1, 2]
+    assert batch.owner.tolist() == [0, 0, 0, 1, 2, 2]
+    assert batch.positions == 6
 
 
 def test_seq2seq_encodes_each_prompt_once_and_shifts_the_decoder():
     batch = collate([Group("a", (5, 6), ((7, 8), (4,))), Group("b", (9,), ((0,),))], 3)
-    assert batch.prompt_ids.tolist() == [[5, 6], [9, 0]]
-    assert batch.prompt_mask.tolist() == [[True, True], [True, False]]
-    assert batch.prompt_of.tolist() == [0, 0, 1]
-    assert batch.input_ids.tolist() == [[3, 7], [3, 0], [3, 0]]
-    assert batch.positions.tolist() == [0, 1, 2, 4]
+    assert batch.prompts.input_ids.tolist() == [5, 6, 9]
+    assert batch.prompts.position_ids.tolist() == [0, 1, 0]
+    assert batch.prompts.rows.places.tolist() == [[0, 1], [2, 0]]
+    assert batch.input_ids.tolist() == [3, 7, 3, 3]
+    assert batch.position_ids.tolist() == [0, 1, 0, 0]
+    assert batch.rows.places.tolist() == [[0, 1], [2, 0], [3, 0]]
+    assert batch.prompts.users.places.tolist() == [[0, 1, 2], [3, 0, 0]]
+    assert batch.predicts.tolist() == [0, 1, 2, 3]
+    assert batch.positions == 7
 
 
 @pytest.mark.parametrize("group", [Group("x/1", (), ((1,),)), Group("x/1", (1,), ((),))])
 def test_empty_prompt_or_completion_is_refused_by_name(group):
     with pytest.raises(TrainingError, match="x/1"):
         collate([group], None)
+
+
+def test_uncounted_spans_are_marked():
+    groups = [Group("a", (5,), ((1, 2, 3), (4,)), (((0, 1), (2, 3)), ())), Group("b", (5,), ((6, 7),))]
+    batch = collate(groups, None)
+    assert batch.counted.tolist() == [False, True, False, True, True, True]
+    assert batch.lengths.tolist() == [1, 1, 2]
+    assert [groups[0].counted(0), groups[0].counted(1), groups[1].counted(0)] == [1, 1, 2]
+    chosen, _ = select(groups, [Item(0, (1,)), Item(1, (0,))])
+    assert chosen[0].uncounted == ((),)
+    assert collate(chosen, None).counted.all()
 
 
 def test_select_takes_each_distinct_completion_once():
@@ -54,34 +76,46 @@ def test_micro_batches_cover_the_step_within_the_limit(seed, limit, seq2seq, dat
     for part in parts:
         chosen, _ = select(groups, [items[index] for index in part])
         if len(set(part)) > 1:
-            tokens = collate(chosen, 0 if seq2seq else None)
-            computed = tokens.input_ids.numel() + (tokens.prompt_ids.numel() if seq2seq else 0)
-            assert computed <= limit
+            assert collate(chosen, 0 if seq2seq else None).positions <= limit
     for group, members in enumerate(groups):
         mine = [index for index in batch if items[index].group == group]
         needed = list({c for index in mine for c in items[index].completions})
-        if mine and shape_of(members, needed, seq2seq).tokens <= limit:
+        if mine and tokens_of(members, needed, seq2seq) <= limit:
             assert sum(any(index in part for index in mine) for part in parts) == 1  # kept together
 
 
-def test_micro_batches_are_ordered_by_length_so_that_padding_stays_small():
+def test_micro_batches_are_ordered_by_length_so_that_rows_are_padded_little():
     groups = random_groups(200, 1, longest=40)
     items = all_items(groups)
-    parts = micro_batches(groups, items, range(200), 600, False)
-    computed = needed = 0
-    for part in parts:
+    places = needed = 0
+    for part in micro_batches(groups, items, range(200), 600, False):
         chosen, _ = select(groups, [items[index] for index in part])
-        computed += collate(chosen, None).input_ids.numel()
-        needed += sum(len(g.prompt_ids) + len(g.completions[0]) - 1 for g in chosen)
-    assert 1 - needed / computed < 0.1
+        batch = collate(chosen, None)
+        places += batch.rows.places.numel()
+        needed += batch.positions
+    assert 1 - needed / places < 0.1
 
 
-def test_fill_is_a_token_of_every_vocabulary():
-    assert torch.equal(collate([Group("a", (5,), ((1, 2), (3,)))], None).input_ids[1], torch.tensor([5, 0]))
+@given(st.integers(0, 99), st.booleans())
+def test_rows_hold_every_token_where_it_belongs(seed, seq2seq):
+    groups = random_groups(5, 3, seed=seed)
+    batch = collate(groups, 0 if seq2seq else None)
+    tokens = batch.input_ids[batch.rows.places]
+    number = 0
+    for group in groups:
+        for completion in group.completions:
+            row = [*([0] if seq2seq else group.prompt_ids), *completion[:-1]]
+            assert tokens[number, : len(row)].tolist() == row
+            assert batch.rows.lengths[number] == len(row)
+            number += 1
+    assert torch.equal(batch.rows.places.flatten()[batch.rows.home], torch.arange(len(batch.input_ids)))
 
 
 def test_every_tensor_of_a_batch_moves():
-    batch = collate([Group("a", (5,), ((1, 2), (3,)))], 0)
-    moved = batch.to(torch.device("meta"))
-    assert {getattr(moved, name).device.type for name in batch.__slots__} == {"meta"}
-    assert collate([Group("a", (5,), ((1,),))], None).to(torch.device("meta")).prompt_ids is None
+    moved = collate([Group("a", (5,), ((1, 2), (3,)))], 0).to(torch.device("meta"))
+    found = [moved, moved.rows, moved.prompts, moved.prompts.rows, moved.prompts.users]
+    tensors = [getattr(one, field.name) for one in found for field in fields(one)]
+    tensors = [value for value in tensors if isinstance(value, torch.Tensor)]
+    assert len(tensors) == 7 + 3 + 2 + 3 + 3
+    assert {value.device.type for value in tensors} == {"meta"}
+    assert collate([Group("a", (5,), ((1,),))], None).to(torch.device("meta")).prompts is None

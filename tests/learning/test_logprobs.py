@@ -24,6 +24,32 @@ from tests.learning.conftest import VOCAB, make_model, random_groups
 GROUPS = random_groups(4, 3)
 
 
+def others():
+    size = {"vocab_size": VOCAB, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 1}
+    layers = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    yield MistralForCausalLM(MistralConfig(**size, **layers, num_key_value_heads=2, sliding_window=4))
+    yield Gemma2ForCausalLM(
+        Gemma2Config(**size, **layers, num_key_value_heads=2, head_dim=8, sliding_window=4, final_logit_softcapping=2.0)
+    )
+    yield GPT2LMHeadModel(GPT2Config(**size, n_embd=32, n_layer=2, n_head=4))
+    yield BartForConditionalGeneration(
+        BartConfig(
+            **size,
+            d_model=32,
+            encoder_layers=2,
+            decoder_layers=2,
+            encoder_ffn_dim=64,
+            decoder_ffn_dim=64,
+            encoder_attention_heads=4,
+            decoder_attention_heads=4,
+            decoder_start_token_id=1,
+            forced_eos_token_id=None,
+        )
+    )
+    yield tiny_t5(VOCAB, tie_word_embeddings=True, scale_decoder_outputs=True)
+    yield tiny_t5(VOCAB, feed_forward_proj="gated-gelu", tie_word_embeddings=False)
+
+
 def alone(model, groups):
     return [plain_logprobs(model, group.prompt_ids, c) for group in groups for c in group.completions]
 
@@ -37,6 +63,22 @@ def test_ragged_groups_equal_single_ones(model):
     assert result.lengths.tolist() == [len(logps) for logps in single]
     assert torch.equal(result.owner, torch.arange(12).repeat_interleave(result.lengths))
     assert result.logps.std() > 0.5  # the models are not uniform, so the comparison means something
+
+
+def test_what_is_not_counted_is_left_out_of_sums_and_lengths(model):
+    whole = logprobs(model, GROUPS)
+    uncounted = tuple(
+        ((0, len(completion) // 2),) if len(completion) > 1 else () for completion in GROUPS[1].completions
+    )
+    part = logprobs(model, [GROUPS[0], replace(GROUPS[1], uncounted=uncounted), *GROUPS[2:]])
+    first = sum(map(len, GROUPS[0].completions))
+    kept = torch.ones(len(whole.logps))
+    for completion in GROUPS[1].completions:
+        kept[first : first + len(completion) // 2] = 0
+        first += len(completion)
+    assert torch.equal(part.logps, whole.logps * kept)
+    assert part.lengths[3:6].tolist() == [len(c) - len(c) // 2 for c in GROUPS[1].completions]
+    assert torch.equal(part.lengths[6:], whole.lengths[6:])
 
 
 def test_gradients_of_ragged_groups_equal_single_ones(model):
@@ -72,6 +114,31 @@ def test_only_completion_positions_reach_the_output_layer(model):
     assert not model.get_output_embeddings()._forward_pre_hooks
 
 
+@pytest.mark.parametrize(
+    "model", [*others(), make_model("causal"), make_model("seq2seq")], ids=lambda m: type(m).__name__
+)
+def test_a_large_vocabulary_takes_chunks(model, monkeypatch):
+    """The same log-probabilities and gradients; the output layer never sees more than a chunk."""
+    if hasattr(model, "final_logits_bias"):
+        model.final_logits_bias.normal_()
+    model.eval()
+    whole = logprobs(model, GROUPS)
+    (whole.sums() ** 2).sum().backward()
+    wanted = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad()
+    monkeypatch.setattr("selfstudy.learning.logprobs._LOGITS", 10 * VOCAB + 1)
+    seen = []
+    handle = model.get_output_embeddings().register_forward_hook(lambda _, args, out: seen.append(out.shape[-2]))
+    chunked = logprobs(model, GROUPS)
+    assert max(seen) == 10
+    (chunked.sums() ** 2).sum().backward()
+    handle.remove()
+    assert sum(seen) == 1 + 2 * len(whole.logps)  # the model's own, and the chunks in both passes
+    torch.testing.assert_close(chunked.logps, whole.logps, rtol=0, atol=1e-5)
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.grad, wanted[name], rtol=1e-3, atol=1e-4)
+
+
 def test_hook_is_removed_when_the_forward_fails(model):
     with pytest.raises((IndexError, RuntimeError)):
         logprobs(model, [replace(GROUPS[0], prompt_ids=(VOCAB + 5,))])
@@ -81,36 +148,10 @@ def test_hook_is_removed_when_the_forward_fails(model):
 def test_seq2seq_runs_the_encoder_once_for_each_prompt():
     model, rows = make_model("seq2seq"), []
     model.get_encoder().register_forward_pre_hook(
-        lambda _, args, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True
+        lambda _, args, kwargs: rows.append(kwargs["input_ids"].tolist()), with_kwargs=True
     )
     logprobs(model, GROUPS)
-    assert rows == [len(GROUPS)]
-
-
-def others():
-    size = {"vocab_size": VOCAB, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 1}
-    layers = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-    yield MistralForCausalLM(MistralConfig(**size, **layers, num_key_value_heads=2, sliding_window=4))
-    yield Gemma2ForCausalLM(
-        Gemma2Config(**size, **layers, num_key_value_heads=2, head_dim=8, sliding_window=4, final_logit_softcapping=2.0)
-    )
-    yield GPT2LMHeadModel(GPT2Config(**size, n_embd=32, n_layer=2, n_head=4))
-    yield BartForConditionalGeneration(
-        BartConfig(
-            **size,
-            d_model=32,
-            encoder_layers=2,
-            decoder_layers=2,
-            encoder_ffn_dim=64,
-            decoder_ffn_dim=64,
-            encoder_attention_heads=4,
-            decoder_attention_heads=4,
-            decoder_start_token_id=1,
-            forced_eos_token_id=None,
-        )
-    )
-    yield tiny_t5(VOCAB, tie_word_embeddings=True, scale_decoder_outputs=True)
-    yield tiny_t5(VOCAB, feed_forward_proj="gated-gelu", tie_word_embeddings=False)
+    assert rows == [[[token for group in GROUPS for token in group.prompt_ids]]]
 
 
 @pytest.mark.parametrize("model", others(), ids=lambda model: type(model).__name__)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from selfstudy.errors import ConfigError, TrainingError
 from selfstudy.learning.optim import OptimSettings, make_optimizer
-from selfstudy.learning.order import batch_indices
+from selfstudy.learning.order import Order
 from tests.learning.conftest import make_model
 
 
@@ -60,15 +62,27 @@ def test_narrow_weights_are_refused():
         make_optimizer(make_model("causal").requires_grad_(False), settings())
 
 
-@given(st.integers(1, 30), st.integers(1, 12), st.integers(0, 9))
-def test_batches_walk_through_shuffled_epochs(n, batch_size, seed):
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=30), st.integers(1, 12), st.integers(0, 9))
+def test_batches_walk_through_shuffled_epochs(owners, batch_size, seed):
+    n = len(owners)
     steps = 3 * n // batch_size + 1
-    row = [index for step in range(steps) for index in batch_indices(n, batch_size, seed, step)]
+    order = Order(owners, seed)
+    row = [index for step in range(steps) for index in order.batch(step, batch_size)]
     for epoch in range(3):
-        assert sorted(row[epoch * n : (epoch + 1) * n]) == list(range(n))
-    assert batch_indices(n, batch_size, seed, 1) == row[batch_size : 2 * batch_size] or steps == 1
+        whole = row[epoch * n : (epoch + 1) * n]
+        assert sorted(whole) == list(range(n))
+        walked = [owners[index] for index in whole]
+        borders = sum(a != b for a, b in pairwise(walked))
+        assert borders == len(set(owners)) - 1  # a group's items stand behind each other
+    assert Order(owners, seed).batch(1, batch_size) == row[batch_size : 2 * batch_size] or steps == 1
 
 
 def test_epochs_and_seeds_differ_in_order():
-    orders = {tuple(batch_indices(50, 50, seed, step)) for seed in range(3) for step in range(3)}
+    orders = {tuple(Order(range(50), seed).batch(step, 50)) for seed in range(3) for step in range(3)}
     assert len(orders) == 9
+
+
+def test_groups_in_order_keep_the_order_of_their_items():
+    whole = Order([3, 1, 3, 1, 1], 0).batch(0, 5)
+    assert [index for index in whole if index in (0, 2)] == [0, 2]
+    assert [index for index in whole if index in (1, 3, 4)] == [1, 3, 4]

@@ -1,84 +1,14 @@
-"""Attention over a flat list of tokens: the one place in a model that knows rows.
-
-Everything else in a transformer treats tokens alike, so a step of the engine hands the model one row with all tokens of
-all rows behind each other, without padding, and a keyword argument ``step`` that reaches this function through the
-library's attention interface. It writes the tokens' keys and values into preallocated slots and attends row by row.
-"""
+"""Attention while sampling: keys and values go into preallocated slots, and the tokens of a step attend to them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface
 
-from selfstudy.errors import ModelError
-
-IMPLEMENTATION = "selfstudy_ragged"
-# Added to scores that must not count. Finite, so that a token which sees nothing of a part weighs it with 0, not NaN.
-HIDDEN = -1e30
-
-
-class Step(Protocol):
-    """What a forward pass does with queries, keys and values."""
-
-    def attend(self, call: Call) -> Tensor:
-        """Return (1, N, H, D) for the N tokens of the pass."""
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One layer's attention. Shapes: H query heads, Hkv key–value heads, N tokens of the pass.
-
-    Attributes:
-        module: The layer's attention module.
-        query: (1, H, N, D).
-        key: (1, Hkv, N, D); of all prompts, (P, H, T, D), where the module attends to the encoder.
-        value: Likewise.
-        scaling: Factor of the scores.
-        window: A token sees itself and the ``window - 1`` before it; None: all before it.
-        softcap: Scores are bounded by ``softcap · tanh(score / softcap)``.
-    """
-
-    module: nn.Module
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    scaling: float
-    window: int | None
-    softcap: float | None
-
-    def over(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Partial:
-        """Attend with query (B, Q, H, D) to key and value (B, Hkv, T, D), bias (B, 1 or H, 1 or Q, T).
-
-        Query heads that share keys stand behind each other in one product, so that keys are not copied for them.
-        """
-        b, q, h, d = query.shape
-        group = h // key.shape[1]
-        grouped = query.transpose(1, 2)  # (B, H, Q, D)
-        if group > 1:
-            grouped = grouped.reshape(b, key.shape[1], group * q, d)
-            bias = bias.repeat(1, 1, group, 1) if bias.shape[2] > 1 else bias
-        if self.softcap is None and key.device.type == "cpu" and key.shape[-1] == value.shape[-1]:
-            alone = grouped.shape[2] == 1 and grouped.dtype == torch.bfloat16
-            if alone:  # twice the same query takes two thirds of the time of one
-                grouped = grouped.expand(-1, -1, 2, -1)
-            # What the library's function for attention calls here; that one keeps the log of the sum to itself.
-            out, logsum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-                grouped, key, value, attn_mask=bias, scale=self.scaling
-            )
-            if alone:
-                out, logsum = out[:, :, :1], logsum[:, :, :1]
-        else:
-            scores = (grouped @ key.transpose(2, 3)).float() * self.scaling
-            if self.softcap is not None:
-                scores = torch.tanh(scores / self.softcap) * self.softcap
-            scores = scores + bias
-            logsum = scores.logsumexp(-1)
-            out = (scores - logsum[..., None]).exp().to(value.dtype) @ value
-        return Partial(out.reshape(b, h, q, -1).transpose(1, 2), logsum.reshape(b, h, q).transpose(1, 2))
+from selfstudy.models.attention import HIDDEN, Call
 
 
 class Partial(NamedTuple):
@@ -102,38 +32,40 @@ class Partial(NamedTuple):
         return torch.lerp(self.out, other.out, share.to(self.out.dtype))
 
 
+def over(call: Call, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Partial:
+    """Attend with query (B, Q, H, D) to key and value (B, Hkv, T, D), bias (B, 1 or H, 1 or Q, T).
+
+    Query heads that share keys stand behind each other in one product, so that keys are not copied for them.
+    """
+    b, q, h, d = query.shape
+    group = h // key.shape[1]
+    grouped = query.transpose(1, 2)  # (B, H, Q, D)
+    if group > 1:
+        grouped = grouped.reshape(b, key.shape[1], group * q, d)
+        bias = bias.repeat(1, 1, group, 1) if bias.shape[2] > 1 else bias
+    if call.softcap is None and key.device.type == "cpu" and key.shape[-1] == value.shape[-1]:
+        alone = grouped.shape[2] == 1 and grouped.dtype == torch.bfloat16
+        if alone:  # twice the same query takes two thirds of the time of one
+            grouped = grouped.expand(-1, -1, 2, -1)
+        # What the library's function for attention calls here; that one keeps the log of the sum to itcall.
+        out, logsum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            grouped, key, value, attn_mask=bias, scale=call.scaling
+        )
+        if alone:
+            out, logsum = out[:, :, :1], logsum[:, :, :1]
+    else:
+        scores = (grouped @ key.transpose(2, 3)).float() * call.scaling
+        if call.softcap is not None:
+            scores = torch.tanh(scores / call.softcap) * call.softcap
+        scores = scores + bias
+        logsum = scores.logsumexp(-1)
+        out = (scores - logsum[..., None]).exp().to(value.dtype) @ value
+    return Partial(out.reshape(b, h, q, -1).transpose(1, 2), logsum.reshape(b, h, q).transpose(1, 2))
+
+
 def _laid_out(tokens: Tensor, padded: Tensor) -> Tensor:
     """Return entries ``padded`` (P, M) of (N, …) as (P, M, …): much faster than by indexing with a matrix."""
     return tokens.index_select(0, padded.flatten()).view(*padded.shape, *tokens.shape[1:])
-
-
-def ragged_attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    *,
-    scaling: float | None = None,
-    sliding_window: int | None = None,
-    softcap: float | None = None,
-    s_aux: Tensor | None = None,
-    step: Step | None = None,
-    **unused: Any,  # dropout, position_bias …: the library passes what each architecture has
-) -> tuple[Tensor, None]:
-    """Attend as the library's interface asks: (1, H, N, D) in, (1, N, H, D) out.
-
-    Raises:
-        ModelError: The architecture does not hand keyword arguments down, builds a mask of its own, or has sinks.
-    """
-    if step is None or attention_mask is not None or s_aux is not None:
-        what = "does not say which step it is in" if step is None else "masks or sinks of its own"
-        raise ModelError(f"{type(module).__name__}: {what}; this architecture cannot be sampled here")
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return step.attend(Call(module, query, key, value, scale, sliding_window, softcap)), None
-
-
-AttentionInterface.register(IMPLEMENTATION, ragged_attention)
 
 
 @dataclass(frozen=True)
@@ -227,7 +159,7 @@ class Prefill:
         keys[self.slots, :, :length] = key
         values[self.slots, :, :length] = value
         query = _laid_out(call.query[0].transpose(0, 1), self.padded)
-        return call.over(query, key, value, bias).flat(self.flat).out[None]
+        return over(call, query, key, value, bias).flat(self.flat).out[None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +211,7 @@ class Prompts:
         if bias is None:
             bias = self.biases[call.window] = self._bias(call.window, query.dtype)
         queries = _laid_out(query, self.padded)
-        return call.over(queries, keys[:used, :, near], values[:used, :, near], bias).flat(self.flat)
+        return over(call, queries, keys[:used, :, near], values[:used, :, near], bias).flat(self.flat)
 
     def _bias(self, window: int | None, dtype: torch.dtype) -> Tensor:
         """Return (P, 1, 1, T), or (P, 1, M, T) where it depends on the token how far back it looks."""
@@ -342,14 +274,14 @@ class Decode:
         parts = []
         for first, stop, longest in self.bands:
             near = (slice(first, stop), slice(None), slice(longest))
-            part = call.over(query[first:stop, None], keys[near], values[near], bias[first:stop, :, :, :longest])
+            part = over(call, query[first:stop, None], keys[near], values[near], bias[first:stop, :, :, :longest])
             parts.append(Partial(part.out[:, 0], part.logsum[:, 0]))
         if self.chunks is not None:
             # Few rows have a chunk in any one step: copying their keys costs less than a wide query for every row.
             assert chunk_bias is not None
             rows, near = self.chunks.rows, (slice(None), slice(None), slice(self.chunks.longest))
             near_keys, near_values = (cached[near].index_select(0, rows) for cached in (keys, values))
-            more = call.over(_laid_out(query, self.chunks.padded), near_keys, near_values, chunk_bias)
+            more = over(call, _laid_out(query, self.chunks.padded), near_keys, near_values, chunk_bias)
             parts.append(more.flat(self.chunks.flat))
         if len(parts) == 1:
             return parts[0]

@@ -19,10 +19,9 @@ from torch import Tensor, nn
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
-from selfstudy.errors import ModelError
-from selfstudy.generation.attention import IMPLEMENTATION, Band, Cache, Chunks, Decode, Prefill, Prompts, Step
+from selfstudy.generation.attention import Band, Cache, Chunks, Decode, Prefill, Prompts
 from selfstudy.learning.logprobs import decoder_start
-from selfstudy.models.load import family
+from selfstudy.models.attention import Step, attending, flat, parts_of, position_bias
 
 Ints = npt.NDArray[np.int64]
 
@@ -65,7 +64,7 @@ class Decoder:
             length: Of the longest row's own tokens: the completion and one more.
 
         Raises:
-            ModelError: A causal architecture without the attention interface, or an unknown kind of encoder–decoder.
+            ModelError: An unknown kind of encoder–decoder.
         """
         self.model = model
         self.cache = Cache(rows, length)
@@ -76,11 +75,11 @@ class Decoder:
         self._cross: tuple[nn.Module, ...] = ()
         self._table: Tensor | None = None
         if self._start is not None:
-            self._cross, first = _cross_attention(model)
-            if first is not None:
-                self._table = _distance_bias(first, length)
-        elif not model._supports_attention_backend:  # the library's word for: attention goes through its interface
-            raise ModelError(f"{type(model).__name__} keeps its attention to itself, so it cannot be sampled here")
+            parts = parts_of(model)
+            self._cross = parts.cross
+            if parts.decoder_bias is not None:
+                back = -torch.arange(length, device=model.device)
+                self._table = position_bias(parts.decoder_bias, back).contiguous()
 
     def start(self, prompt: Sequence[int]) -> list[int]:
         """Return the first pending tokens of a new row."""
@@ -170,7 +169,7 @@ class Decoder:
         mask = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
         encoder: Any = self.model.get_encoder()
         # Where encoder and decoder share a config, ours would be the encoder's attention too.
-        with _attention(encoder.config, "sdpa" if encoder._supports_sdpa else "eager"):
+        with attending(encoder.config, "sdpa" if encoder._supports_sdpa else "eager"):
             encoded = encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         for module in self._cross:
             attention: Any = module
@@ -195,34 +194,8 @@ class Decoder:
 @contextmanager
 def ragged(model: PreTrainedModel) -> Iterator[None]:
     """Let a model attend as this engine does, in evaluation mode and without gradients; restore it afterwards."""
-    encoder_decoder = family(model) == "seq2seq"
-    decoder = model.get_decoder() if encoder_decoder else model  # T5's encoder has a config of its own
-    biased = _cross_attention(model)[1] if encoder_decoder else None
-    with _attention(decoder.config, IMPLEMENTATION), evaluating(model), _without_bias(biased):
+    with flat(model), evaluating(model):
         yield
-
-
-@contextmanager
-def _without_bias(attention: Any) -> Iterator[None]:
-    """Spare T5 the bias of every token of the flat list for every other; ours depends on the row."""
-    if attention is None:
-        yield
-        return
-    none = attention.relative_attention_bias.weight.new_zeros(1, 1, 1, 1)
-    attention.compute_bias = lambda *_, **__: none
-    try:
-        yield
-    finally:
-        del attention.compute_bias
-
-
-@contextmanager
-def _attention(config: Any, implementation: str) -> Iterator[None]:
-    was, config._attn_implementation = config._attn_implementation, implementation
-    try:
-        yield
-    finally:
-        config._attn_implementation = was
 
 
 @contextmanager
@@ -268,40 +241,6 @@ class _Layer:
 @dataclass(frozen=True, slots=True)
 class _Layers:
     layers: list[_Layer]
-
-
-def _cross_attention(model: PreTrainedModel) -> tuple[tuple[nn.Module, ...], Any]:
-    """Return the modules that attend to the encoder, and T5's self-attention that holds the bias of all layers.
-
-    Raises:
-        ModelError: The decoder is built neither as T5's nor as BART's.
-    """
-    decoder = model.get_decoder()
-    cross: list[Any] = [getattr(layer, "encoder_attn", None) for layer in getattr(decoder, "layers", ())]
-    if cross and all(hasattr(module, "k_proj") and hasattr(module, "num_heads") for module in cross):
-        return tuple(cross), None
-    blocks = getattr(decoder, "block", ())
-    attentions = [getattr(block.layer[0], "SelfAttention", None) for block in blocks]
-    biased = [getattr(attention, "has_relative_attention_bias", None) for attention in attentions]
-    if biased != [True] + [False] * (len(biased) - 1):  # UMT5 has a bias of its own in each layer
-        raise ModelError(
-            f"{type(model).__name__} cannot be sampled here: of encoder–decoder models, the relatives of T5 (Flan-T5, "
-            "mT5) and BART are supported"
-        )
-    return tuple(block.layer[1].EncDecAttention for block in blocks), attentions[0]
-
-
-def _distance_bias(attention: Any, length: int) -> Tensor:
-    """Return (H, length): T5's bias for looking 0, 1, 2 … tokens back."""
-    distance = torch.arange(length, device=attention.relative_attention_bias.weight.device)
-    buckets = attention._relative_position_bucket(
-        -distance,
-        bidirectional=False,
-        num_buckets=attention.relative_attention_num_buckets,
-        max_distance=attention.relative_attention_max_distance,
-    )
-    bias: Tensor = attention.relative_attention_bias(buckets).T
-    return bias.contiguous()
 
 
 def _group(owner: Ints, rank: Ints, groups: int, width: int) -> tuple[Ints, Ints]:

@@ -1,19 +1,21 @@
 """Groups as tensors: collate prompts with their completions, and split a step into micro-batches.
 
-Padding only fills. What is real is known by length, never by token id, since a model's pad token may be its EOS.
+Nothing is padded but the rows in which attention is computed: every other layer sees each token once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import chain
-from typing import NamedTuple
+from dataclasses import dataclass, fields, replace
+from itertools import accumulate, chain
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from selfstudy.errors import TrainingError
+from selfstudy.learning.attention import Rows
 from selfstudy.types import Group
 
 
@@ -31,36 +33,72 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Groups ready for a model; C completions in order (group by group), N tokens of them in all.
+    """Groups ready for a model: T tokens behind each other; C completions in order, N tokens of them in all.
+
+    A causal group is its prompt, once, and then its completions; a completion's row is the prompt and its own tokens.
+    An encoder–decoder's list holds the decoder's inputs alone. The last token of a completion is only a label, so that
+    it is left out.
 
     Attributes:
-        input_ids: (C, L). Causal: prompt and completion in a row of their own. Encoder–decoder: decoder inputs. The
-            last token of a completion is only a label, so it is left out.
-        positions: (N,) Where in the flattened ``input_ids`` each label is predicted.
+        input_ids: (T,) The model's, or the decoder's inputs.
+        position_ids: (T,) Of each token in its row.
+        rows: The C completions as rows.
+        predicts: (N,) Index of the token that predicts each label.
         labels: (N,) Every token of every completion.
-        lengths: (C,) Tokens of each completion.
+        counted: (N,) Which labels a loss counts.
+        lengths: (C,) Labels of each completion that count, at least 1.
         owner: (N,) The completion that each label belongs to.
-        prompt_ids: (G, P) Encoder inputs; None for causal models.
-        prompt_mask: (G, P) True where ``prompt_ids`` is real; None for causal models.
-        prompt_of: (C,) The prompt that each completion belongs to; None for causal models.
+        prompts: What encoders need; None for causal models.
     """
 
     input_ids: Tensor
-    positions: Tensor
+    position_ids: Tensor
+    rows: Rows
+    predicts: Tensor
     labels: Tensor
+    counted: Tensor
     lengths: Tensor
     owner: Tensor
-    prompt_ids: Tensor | None = None
-    prompt_mask: Tensor | None = None
-    prompt_of: Tensor | None = None
+    prompts: PromptBatch | None = None
+
+    @property
+    def positions(self) -> int:
+        """Return how many tokens the model computes."""
+        return len(self.input_ids) + (0 if self.prompts is None else len(self.prompts.input_ids))
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on ``device``."""
-        if device.type == "cpu":
-            return self
-        values = ((name, getattr(self, name)) for name in self.__slots__)
-        moved = {name: value.to(device, non_blocking=True) for name, value in values if value is not None}
-        return replace(self, **moved)
+        return self if device.type == "cpu" else _moved(self, device)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptBatch:
+    """The G prompts of encoder–decoder groups, S tokens behind each other.
+
+    Attributes:
+        input_ids: (S,) The encoder's inputs.
+        position_ids: (S,) Of each token in its prompt.
+        rows: The prompts as rows.
+        users: The decoder's tokens that look at each prompt, as rows.
+    """
+
+    input_ids: Tensor
+    position_ids: Tensor
+    rows: Rows
+    users: Rows
+
+
+def _moved(batch: Any, device: torch.device) -> Any:
+    """Return a dataclass of tensors on ``device``."""
+    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    return replace(
+        batch,
+        **{
+            name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else _moved(value, device)
+            for name, value in values.items()
+            if value is not None
+        },
+    )
 
 
 def collate(groups: Sequence[Group], decoder_start: int | None) -> Batch:
@@ -77,43 +115,63 @@ def collate(groups: Sequence[Group], decoder_start: int | None) -> Batch:
         if not group.prompt_ids or not all(group.completions):
             what = "prompt" if not group.prompt_ids else "completion"
             raise TrainingError(f"{group.problem_id}: a {what} without tokens cannot be learnt from; leave it out")
-    completions = [completion for group in groups for completion in group.completions]
-    if not completions:
+    causal = decoder_start is None
+    ids: list[int] = []
+    rows: list[list[int]] = []  # flat indices of each completion's row
+    users: list[list[int]] = []  # of the decoder's tokens of each group
+    predicts: list[int] = []
+    for group in groups:
+        start = len(ids)
+        prompt = list(range(start, start + len(group.prompt_ids))) if causal else []
+        ids += group.prompt_ids if causal else ()
+        for completion in group.completions:
+            own = [*completion[:-1]] if causal else [decoder_start or 0, *completion[:-1]]
+            rows.append([*prompt, *range(len(ids), len(ids) + len(own))])
+            predicts += rows[-1][-len(completion) :]
+            ids += own
+        users.append(list(range(start, len(ids))))
+    if not rows:
         raise TrainingError("no completions to compute log-probabilities of")
-    lengths = torch.tensor([len(completion) for completion in completions])
-    owner = torch.repeat_interleave(torch.arange(len(completions)), lengths)
+    completions = [completion for group in groups for completion in group.completions]
     labels = torch.tensor(list(chain.from_iterable(completions)))
-    within = torch.arange(len(labels)) - (lengths.cumsum(0) - lengths)[owner]  # position inside its completion
-    if decoder_start is None:
-        rows = [[*group.prompt_ids, *completion[:-1]] for group in groups for completion in group.completions]
-        # The prompt's last token predicts a completion's first.
-        first = torch.tensor([len(group.prompt_ids) - 1 for group in groups for _ in group.completions])
-        input_ids = _pad(rows)
-        positions = owner * input_ids.shape[1] + first[owner] + within
-        return Batch(input_ids, positions, labels, lengths, owner)
-    input_ids = _pad([[decoder_start, *completion[:-1]] for completion in completions])
-    prompt_ids = _pad([group.prompt_ids for group in groups])
-    prompt_lengths = torch.tensor([len(group.prompt_ids) for group in groups])
+    owner = torch.repeat_interleave(torch.tensor([len(completion) for completion in completions]))
+    counted = torch.ones(len(labels), dtype=torch.bool)
+    spans = [spans for group in groups for spans in group.uncounted or [()] * len(group.completions)]
+    for end, completion, left_out in zip(accumulate(map(len, completions)), completions, spans, strict=True):
+        for first, stop in left_out:
+            counted[end - len(completion) + first : end - len(completion) + stop] = False
+    laid_out = _rows(rows, len(ids))
     return Batch(
-        input_ids,
-        positions=owner * input_ids.shape[1] + within,
+        input_ids=torch.tensor(ids),
+        position_ids=laid_out.home % laid_out.places.shape[1],
+        rows=laid_out,
+        predicts=torch.tensor(predicts),
         labels=labels,
-        lengths=lengths,
+        counted=counted,
+        lengths=torch.bincount(owner[counted], minlength=len(completions)).clamp(min=1),
         owner=owner,
-        prompt_ids=prompt_ids,
-        prompt_mask=torch.arange(prompt_ids.shape[1]) < prompt_lengths[:, None],
-        prompt_of=torch.tensor([index for index, group in enumerate(groups) for _ in group.completions]),
+        prompts=None if causal else _prompts(groups, users, len(ids)),
     )
 
 
-def _pad(rows: Sequence[Sequence[int]]) -> Tensor:
-    """Return (rows, longest), filled with token 0, which every vocabulary has."""
-    lengths = torch.tensor([len(row) for row in rows])
-    real = torch.arange(int(lengths.max())) < lengths[:, None]
-    # One conversion of all tokens; a tensor for each row takes longer.
-    return torch.zeros(real.shape, dtype=torch.long).masked_scatter_(
-        real, torch.tensor(list(chain.from_iterable(rows)))
-    )
+def _prompts(groups: Sequence[Group], users: Sequence[Sequence[int]], tokens: int) -> PromptBatch:
+    ids = list(chain.from_iterable(group.prompt_ids for group in groups))
+    ends = list(accumulate(len(group.prompt_ids) for group in groups))
+    rows = _rows([range(end - len(g.prompt_ids), end) for g, end in zip(groups, ends, strict=True)], len(ids))
+    return PromptBatch(torch.tensor(ids), rows.home % rows.places.shape[1], rows, _rows(users, tokens))
+
+
+def _rows(rows: Sequence[Sequence[int]], tokens: int) -> Rows:
+    """Pad rows of flat indices with index 0; a token's home is the first row that has it."""
+    lengths = np.array([len(row) for row in rows])
+    real = np.arange(lengths.max()) < lengths[:, None]
+    flat = np.fromiter(chain.from_iterable(rows), np.int64)
+    places = np.zeros(real.shape, np.int64)
+    places[real] = flat
+    _, first = np.unique(flat, return_index=True)
+    home = np.flatnonzero(real)[first]
+    assert len(home) == tokens, "every token is in a row"
+    return Rows(torch.from_numpy(places), torch.from_numpy(home), torch.from_numpy(lengths))
 
 
 def select(groups: Sequence[Group], items: Sequence[Item]) -> tuple[list[Group], Tensor]:
@@ -132,76 +190,63 @@ def select(groups: Sequence[Group], items: Sequence[Item]) -> tuple[list[Group],
     rows_so_far = 0
     for index, places in wanted.items():
         group = groups[index]
-        chosen.append(replace(group, completions=tuple(group.completions[place] for place in places)))
+        completions = tuple(group.completions[place] for place in places)
+        uncounted = tuple(group.uncounted[place] for place in places) if group.uncounted else ()
+        chosen.append(replace(group, completions=completions, uncounted=uncounted))
         start[index] = rows_so_far
         rows_so_far += len(places)
     rows = [[start[item.group] + wanted[item.group][c] for c in item.completions] for item in items]
     return chosen, torch.tensor(rows)
 
 
-class Shape(NamedTuple):
-    """How many positions a micro-batch has, padding included: ``rows × width``, and the encoder's."""
-
-    rows: int
-    width: int
-    prompts: int = 0
-    prompt_width: int = 0
-
-    def joined(self, other: Shape) -> Shape:
-        """Return the shape of both in one micro-batch."""
-        return Shape(
-            self.rows + other.rows,
-            max(self.width, other.width),
-            self.prompts + other.prompts,
-            max(self.prompt_width, other.prompt_width),
-        )
-
-    @property
-    def tokens(self) -> int:
-        """Positions that the model computes."""
-        return self.rows * self.width + self.prompts * self.prompt_width
-
-
-def shape_of(group: Group, completions: Sequence[int], seq2seq: bool) -> Shape:
-    """Return the shape of one group with some of its (distinct) completions."""
-    longest = max(len(group.completions[c]) for c in completions)
-    if seq2seq:
-        return Shape(len(completions), longest, 1, len(group.prompt_ids))
-    return Shape(len(completions), len(group.prompt_ids) + longest - 1)
+def tokens_of(group: Group, completions: Sequence[int], seq2seq: bool) -> int:
+    """Return the tokens that a model computes for one group with some of its (distinct) completions."""
+    own = sum(len(group.completions[c]) for c in completions)
+    return len(group.prompt_ids) + (own if seq2seq else own - len(completions))
 
 
 def micro_batches(
     groups: Sequence[Group], items: Sequence[Item], batch: Sequence[int], tokens_per_batch: int, seq2seq: bool
 ) -> list[list[int]]:
-    """Split a step's ``batch`` (indices into ``items``) into micro-batches of at most ``tokens_per_batch`` positions.
+    """Split a step's ``batch`` (indices into ``items``) into micro-batches of at most ``tokens_per_batch`` tokens.
 
     Items of one group stay together, unless they alone exceed the limit; an item that alone exceeds it is computed
-    alone. Longest first: rows of like length waste little padding, and a machine that is too small says so at once.
+    alone. Longest first: rows of like length are padded little where they attend, and a machine that is too small says
+    so at once.
     """
     together: dict[int, list[int]] = {}
     for index in batch:
         together.setdefault(items[index].group, []).append(index)
-    units: list[tuple[Shape, list[int]]] = []
-    for unit in together.values():
-        shape = _unit_shape(groups, items, unit, seq2seq)
-        if shape.tokens <= tokens_per_batch:
-            units.append((shape, unit))
-            continue
-        for index in dict.fromkeys(unit):
-            alone = [other for other in unit if other == index]
-            units.append((_unit_shape(groups, items, alone, seq2seq), alone))
-    units.sort(key=lambda unit: (-unit[0].width, -unit[0].prompt_width))
+    units: list[_Unit] = []
+    for members in together.values():
+        unit = _unit(groups, items, members, seq2seq)
+        if unit.tokens <= tokens_per_batch:
+            units.append(unit)
+        else:
+            units += [
+                _unit(groups, items, [other for other in members if other == index], seq2seq)
+                for index in dict.fromkeys(members)
+            ]
+    units.sort(key=lambda unit: -unit.longest)
     parts: list[list[int]] = []
-    filled = Shape(0, 0)
-    for shape, unit in units:
-        filled = filled.joined(shape)
-        if not parts or filled.tokens > tokens_per_batch:
+    filled = 0
+    for unit in units:
+        filled += unit.tokens
+        if not parts or filled > tokens_per_batch:
             parts.append([])
-            filled = shape
-        parts[-1] += unit
+            filled = unit.tokens
+        parts[-1] += unit.items
     return parts
 
 
-def _unit_shape(groups: Sequence[Group], items: Sequence[Item], unit: Sequence[int], seq2seq: bool) -> Shape:
-    group = groups[items[unit[0]].group]
-    return shape_of(group, list(dict.fromkeys(c for index in unit for c in items[index].completions)), seq2seq)
+class _Unit(NamedTuple):
+    items: list[int]
+    tokens: int
+    longest: int  # row
+
+
+def _unit(groups: Sequence[Group], items: Sequence[Item], members: list[int], seq2seq: bool) -> _Unit:
+    group = groups[items[members[0]].group]
+    needed = list(dict.fromkeys(c for index in members for c in items[index].completions))
+    longest = len(group.prompt_ids) + max(len(group.completions[c]) for c in needed)
+    return _Unit(members, tokens_of(group, needed, seq2seq), longest)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from selfstudy.errors import ModelError
+from selfstudy.learning.attention import Causal, Cross, Full, Rows, ends
 from selfstudy.learning.groups import Batch, collate
+from selfstudy.models.attention import HIDDEN, Step, flat, parts_of, placed, position_bias
 from selfstudy.models.compute import Compute
 from selfstudy.models.load import family
 from selfstudy.types import Group
+
+# Logits that are in memory at a time (float32: 128 MiB).
+_LOGITS = 2**25
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +31,10 @@ class CompletionLogps:
     """Token log-probabilities (nats) of C completions with N tokens in all.
 
     Attributes:
-        logps: (N,) float32, group by group, completion by completion, token by token.
-        lengths: (C,) Tokens of each completion.
+        logps: (N,) float32, group by group, completion by completion, token by token; 0 for those not counted.
+        lengths: (C,) Tokens of each completion that count, at least 1.
         owner: (N,) The completion that each token belongs to.
-        positions: How many positions the model computed for them, prompts and padding included.
+        positions: How many tokens the model computed for them, prompts included.
     """
 
     logps: Tensor
@@ -44,64 +50,126 @@ class CompletionLogps:
 def logprobs(model: PreTrainedModel, groups: Sequence[Group]) -> CompletionLogps:
     """Compute the log-probability of every completion token, differentiable, without padding in the result.
 
-    Causal models get one row for each completion, prompt included: with padding on the right, plain causal attention
-    needs no mask. Encoder–decoder models encode each prompt once. Only the positions that predict a completion token
-    reach the output layer, and the softmax is in float32 also under autocast.
+    A prompt is computed once for all completions of its group, and no padding is computed but where rows attend
+    (:mod:`~selfstudy.learning.attention`). Only the positions that predict a completion token reach the output layer,
+    in chunks where the vocabulary is large; the softmax is in float32 also under autocast.
 
     Args:
-        model: Its training mode decides about dropout.
+        model: Its training mode decides about dropout. With gradient checkpointing the backward pass runs the model
+            again, so that both passes must be within one :func:`~selfstudy.models.attention.flat`.
         groups: Whose completions.
 
     Raises:
         TrainingError: A prompt or completion has no tokens.
-        ModelError: The architecture has no usable output layer.
+        ModelError: The architecture has no usable output layer, or attention that no other can stand in for.
     """
     batch = collate(groups, decoder_start(model)).to(model.device)
-    with _only_at(model, batch.positions):
-        logits = _logits(model, batch)
-    if logits.shape[:2] != (1, len(batch.labels)):
-        raise ModelError(f"{_name(model)}: logits are not those of its output layer (shape {tuple(logits.shape)})")
-    logps = -F.cross_entropy(logits[0].float(), batch.labels, reduction="none")  # log softmax at the labels
-    positions = batch.input_ids.numel() + (0 if batch.prompt_ids is None else batch.prompt_ids.numel())
-    return CompletionLogps(logps, batch.lengths, batch.owner, positions)
+    with flat(model, encoder=True), _Output(model, batch) as output:
+        output.take(_logits(model, batch))
+    return CompletionLogps(output.logps * batch.counted, batch.lengths, batch.owner, batch.positions)
 
 
 def _logits(model: PreTrainedModel, batch: Batch) -> Tensor:
-    if batch.prompt_of is None:
-        logits: Tensor = model(input_ids=batch.input_ids, use_cache=False).logits
+    """Run the model; return (1, ·, V) logits of what :class:`_Output` lets through."""
+    prompts = batch.prompts
+    if prompts is None:
+        step: Step = Causal(batch.rows)
+        ids, places = batch.input_ids[None], batch.position_ids[None]
+        logits: Tensor = model(input_ids=ids, position_ids=places, use_cache=False, step=step).logits
         return logits
-    encoded = model.get_encoder()(input_ids=batch.prompt_ids, attention_mask=batch.prompt_mask).last_hidden_state
-    logits = model(
-        encoder_outputs=BaseModelOutput(last_hidden_state=encoded[batch.prompt_of]),  # (C, P, H)
-        attention_mask=batch.prompt_mask[batch.prompt_of] if batch.prompt_mask is not None else None,
-        decoder_input_ids=batch.input_ids,
-        use_cache=False,
-    ).logits
+    parts = parts_of(model)
+    encoder, decoder = model.get_encoder(), model.get_decoder()
+    with ExitStack() as stack:
+        for stage, where in ((encoder, prompts.position_ids), (decoder, batch.position_ids)):
+            if hasattr(stage, "embed_positions"):
+                stack.enter_context(placed(stage.embed_positions, where))
+        behind = ends(prompts.rows)
+        seen = behind if parts.encoder_bias is None else behind + _bias(parts.encoder_bias, prompts.rows)
+        encoded = encoder(input_ids=prompts.input_ids[None], step=Full(prompts.rows, seen)).last_hidden_state
+        bias = None
+        if parts.decoder_bias is not None:
+            bias = _bias(parts.decoder_bias, batch.rows)
+            bias = bias.masked_fill(torch.ones_like(bias, dtype=torch.bool).triu(1), HIDDEN)
+        step = Causal(batch.rows, bias, dict.fromkeys(parts.cross, Cross(prompts.users, prompts.rows, behind)))
+        logits = model(
+            encoder_outputs=BaseModelOutput(last_hidden_state=encoded),
+            decoder_input_ids=batch.input_ids[None],
+            use_cache=False,
+            step=step,
+        ).logits
     return logits
 
 
-@contextmanager
-def _only_at(model: PreTrainedModel, positions: Tensor) -> Iterator[None]:
-    """Let the output layer see only ``positions``: (C, L, H) becomes (1, N, H).
+def _bias(holder: nn.Module, rows: Rows) -> Tensor:
+    """Return T5's position bias (1, H, L, L) within rows."""
+    at = torch.arange(rows.places.shape[1], device=rows.places.device)
+    return position_bias(holder, at - at[:, None])[None]
 
-    Hidden states are narrowed on their way into the layer, so whatever the architecture does before (T5's scale) and
-    after it (a bias, a soft cap) stays its own, and one way serves both families.
+
+class _Output:
+    """Narrows what the output layer sees to the positions that predict a label.
+
+    Hidden states are narrowed on their way into the layer, so whatever the architecture does before it (T5's scale)
+    stays its own, and one way serves both families. Few logits are computed by the model itself, with whatever it does
+    to them. Where they would take much memory, the model computes a single one and the layer runs here, chunk by chunk,
+    and again in the backward pass.
     """
-    layer = model.get_output_embeddings()
-    if layer is None:
-        raise ModelError(
-            f"{_name(model)} has no output layer; a causal or sequence-to-sequence language model is needed"
-        )
 
-    def narrow(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    def __init__(self, model: PreTrainedModel, batch: Batch):
+        layer = model.get_output_embeddings()
+        if layer is None:
+            raise ModelError(
+                f"{_name(model)} has no output layer; a causal or sequence-to-sequence language model is needed"
+            )
+        self._model, self._layer, self._batch = model, layer, batch
+        self._rows = max(1, _LOGITS // layer.weight.shape[0])
+        self._hidden: Tensor | None = None
+        self.logps = torch.empty(0)
+
+    def __enter__(self) -> Self:
+        self._handle = self._layer.register_forward_pre_hook(self._narrow)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._handle.remove()
+
+    def _narrow(self, _: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         hidden, *others = inputs
-        return (hidden.flatten(0, 1)[positions][None], *others)
+        wanted = hidden.flatten(0, 1).index_select(0, self._batch.predicts)
+        if len(wanted) > self._rows:
+            self._hidden, wanted = wanted, wanted[:1]
+        return (wanted[None], *others)
 
-    handle = layer.register_forward_pre_hook(narrow)
-    try:
-        yield
-    finally:
-        handle.remove()
+    def take(self, logits: Tensor) -> None:
+        """Turn the model's logits into log-probabilities of the labels.
+
+        Raises:
+            ModelError: They are not those of the output layer.
+        """
+        labels = self._batch.labels
+        if logits.shape[:2] != (1, len(labels) if self._hidden is None else 1):
+            shape = tuple(logits.shape)
+            raise ModelError(f"{_name(self._model)}: logits are not those of its output layer (shape {shape})")
+        if self._hidden is None:
+            self.logps = _of_labels(logits[0], labels)
+            return
+        self._handle.remove()
+        parts = zip(torch.split(self._hidden, self._rows), torch.split(labels, self._rows), strict=True)
+        chunks = [checkpoint(self._chunk, *part, use_reentrant=False) for part in parts]
+        self.logps = torch.cat(chunks)
+
+    def _chunk(self, hidden: Tensor, labels: Tensor) -> Tensor:
+        logits = self._layer(hidden)
+        cap = getattr(self._model.config.get_text_config(), "final_logit_softcapping", None)
+        if cap is not None:
+            logits = torch.tanh(logits / cap) * cap
+        if hasattr(self._model, "final_logits_bias"):
+            logits = logits + self._model.final_logits_bias
+        return _of_labels(logits, labels)
+
+
+def _of_labels(logits: Tensor, labels: Tensor) -> Tensor:
+    return -F.cross_entropy(logits.float(), labels, reduction="none")  # log softmax at the labels
 
 
 def decoder_start(model: PreTrainedModel) -> int | None:

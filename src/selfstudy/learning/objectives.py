@@ -68,7 +68,7 @@ class Imitation:
     def total(self, batch: Sequence[int]) -> int:
         """Return the completion tokens of the step."""
         items = (self.items[index] for index in batch)
-        return sum(len(self.groups[item.group].completions[item.completions[0]]) for item in items)
+        return max(1, sum(self.groups[item.group].counted(item.completions[0]) for item in items))
 
     def loss(
         self, logps: CompletionLogps, rows: Tensor, part: Sequence[int], total: int
@@ -131,7 +131,7 @@ class Preference:
     @torch.no_grad()
     def measure(self, policy: Tensor) -> dict[str, float]:
         """Return the mean loss and metrics over all pairs, given the policy's (C,) log-probabilities of completions."""
-        lengths = torch.tensor([len(completion) for group in self.groups for completion in group.completions])
+        lengths = torch.tensor([max(1, g.counted(c)) for g in self.groups for c in range(len(g.completions))])
         losses, metrics = self._of_pairs(policy[self._rows], self._reference_of, lengths[self._rows])
         return {"loss": losses.mean().item(), **{name: values.mean().item() for name, values in metrics.items()}}
 
@@ -155,42 +155,53 @@ class Preference:
 
 
 def group_examples(
-    examples: Sequence[Example], prompts: Mapping[str, Sequence[int]]
+    examples: Sequence[Example], prompts: Mapping[str, Sequence[int]], *, mask_forced: bool = False
 ) -> tuple[tuple[Group, ...], tuple[Item, ...]]:
     """Gather examples by problem: groups with distinct completions, and one item for each example.
 
     Args:
         examples: In the order that items keep.
         prompts: Prompt tokens by problem id.
+        mask_forced: Leave the tokens that a hook wrote out of the loss.
     """
-    return _gather([(example.problem_id, (example.completion,)) for example in examples], prompts)
+    return _gather([(example.problem_id, (example.completion,)) for example in examples], prompts, mask_forced)
 
 
 def group_pairs(
-    pairs: Sequence[Pair], prompts: Mapping[str, Sequence[int]]
+    pairs: Sequence[Pair], prompts: Mapping[str, Sequence[int]], *, mask_forced: bool = False
 ) -> tuple[tuple[Group, ...], tuple[Item, ...]]:
     """Gather pairs by problem: groups with distinct completions, and one (chosen, rejected) item for each pair.
 
     Args:
         pairs: In the order that items keep.
         prompts: Prompt tokens by problem id.
+        mask_forced: Leave the tokens that a hook wrote out of the loss.
     """
-    return _gather([(pair.problem_id, (pair.chosen, pair.rejected)) for pair in pairs], prompts)
+    return _gather([(pair.problem_id, (pair.chosen, pair.rejected)) for pair in pairs], prompts, mask_forced)
+
+
+Distinct = tuple[tuple[int, ...], tuple[tuple[int, int], ...]]  # tokens, and the spans of them that do not count
 
 
 def _gather(
-    rows: Sequence[tuple[str, tuple[Completion, ...]]], prompts: Mapping[str, Sequence[int]]
+    rows: Sequence[tuple[str, tuple[Completion, ...]]], prompts: Mapping[str, Sequence[int]], mask_forced: bool
 ) -> tuple[tuple[Group, ...], tuple[Item, ...]]:
     if not rows:
         raise TrainingError("nothing to learn from: there is not one example or pair")
-    distinct: dict[str, dict[tuple[int, ...], int]] = {}
+    distinct: dict[str, dict[Distinct, int]] = {}
     group_of: dict[str, int] = {}
     items = []
     for problem_id, completions in rows:
         if problem_id not in prompts:
             raise TrainingError(f"{problem_id}: no prompt for this problem; it is not among the run's problems")
         seen = distinct.setdefault(problem_id, {})
-        places = tuple(seen.setdefault(completion.token_ids, len(seen)) for completion in completions)
+        places = tuple(
+            seen.setdefault((completion.token_ids, completion.forced if mask_forced else ()), len(seen))
+            for completion in completions
+        )
         items.append(Item(group_of.setdefault(problem_id, len(group_of)), places))
-    groups = tuple(Group(problem_id, tuple(prompts[problem_id]), tuple(seen)) for problem_id, seen in distinct.items())
-    return groups, tuple(items)
+    groups = []
+    for problem_id, seen in distinct.items():
+        tokens, uncounted = zip(*seen, strict=True)
+        groups.append(Group(problem_id, tuple(prompts[problem_id]), tokens, uncounted if any(uncounted) else ()))
+    return tuple(groups), tuple(items)

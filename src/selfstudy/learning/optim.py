@@ -29,6 +29,9 @@ class OptimSettings(Settings):
         max_steps: Optimizer steps.
         tokens_per_batch: Positions, padding included, in one forward pass. It only splits a step: the loss is
             normalised over the whole step.
+        order: ``shuffled`` puts examples or pairs in random order; ``grouped`` puts problems in random order, all that
+            is learnt of a problem behind each other, so that its prompt is computed once for them.
+        mask_forced: Leave the tokens that the calculator wrote out of the loss.
         dropout: ``model`` uses what the model's config says, ``off`` none.
         gradient_checkpointing: Compute activations twice instead of keeping them.
     """
@@ -44,6 +47,8 @@ class OptimSettings(Settings):
     epochs: Annotated[float, Field(gt=0)] | None = None
     max_steps: Annotated[int, Field(ge=1)] | None = None
     tokens_per_batch: Annotated[int, Field(ge=1)] = 8192
+    order: Literal["shuffled", "grouped"] = "shuffled"
+    mask_forced: bool = False
     dropout: Literal["model", "off"] = "model"
     gradient_checkpointing: bool = False
 

@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 
 from selfstudy.storage.seeding import derive
 
 
-def batch_indices(n: int, batch_size: int, seed: int, step: int) -> list[int]:
-    """Return the items of one step: the next ``batch_size`` of an endless row of shuffled epochs.
+@dataclass(frozen=True)
+class Order:
+    """An endless row of shuffled epochs.
 
     Every epoch is its own permutation. A batch that reaches the end of an epoch goes on with the next one, so that all
-    steps are of equal size and nothing is left out; with fewer items than ``batch_size`` an item stands in a batch more
-    than once.
+    steps are of equal size and nothing is left out; with fewer items than a batch has, an item stands in it more than
+    once.
 
-    Args:
-        n: Number of items.
-        batch_size: Items per step.
+    Attributes:
+        owners: (items,) The group of each item. Groups are put in random order, the items of a group stay together; to
+            shuffle items alone, give each a group of its own.
         seed: Of the training.
-        step: From 0.
     """
-    first = step * batch_size
-    return [permutation(n, seed, place // n)[place % n] for place in range(first, first + batch_size)]
 
+    owners: Sequence[int]
+    seed: int
+    _epochs: dict[int, list[int]] = field(default_factory=dict)
 
-@lru_cache(maxsize=4)
-def permutation(n: int, seed: int, epoch: int) -> list[int]:
-    """Return the order of one epoch."""
-    generator = torch.Generator().manual_seed(derive(seed, "order", epoch))
-    order: list[int] = torch.randperm(n, generator=generator).tolist()
-    return order
+    def batch(self, step: int, batch_size: int) -> list[int]:
+        """Return the items of a step (from 0)."""
+        first, n = step * batch_size, len(self.owners)
+        return [self._epoch(place // n)[place % n] for place in range(first, first + batch_size)]
+
+    def _epoch(self, number: int) -> list[int]:
+        if number not in self._epochs:
+            generator = torch.Generator().manual_seed(derive(self.seed, "order", number))
+            rank = torch.randperm(max(self.owners) + 1, generator=generator).argsort().tolist()
+            # A sort is stable: the items of a group keep their order.
+            self._epochs[number] = sorted(range(len(self.owners)), key=lambda item: rank[self.owners[item]])
+            for old in [epoch for epoch in self._epochs if epoch < number - 1]:
+                del self._epochs[old]
+        return self._epochs[number]

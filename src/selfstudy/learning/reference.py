@@ -88,5 +88,5 @@ def load_reference(path: Path, groups: Sequence[Group]) -> Tensor:
 def _digest(groups: Sequence[Group]) -> str:
     digest = hashlib.sha256()
     for group in groups:
-        digest.update(json.dumps([group.problem_id, group.prompt_ids, group.completions]).encode())
+        digest.update(json.dumps([group.problem_id, group.prompt_ids, group.completions, group.uncounted]).encode())
     return digest.hexdigest()

@@ -21,8 +21,9 @@ from selfstudy.learning.groups import micro_batches, select
 from selfstudy.learning.logprobs import autocast, logprobs
 from selfstudy.learning.objectives import Objective
 from selfstudy.learning.optim import OptimSettings, make_optimizer
-from selfstudy.learning.order import batch_indices
+from selfstudy.learning.order import Order
 from selfstudy.learning.train_log import Record, TrainLog
+from selfstudy.models.attention import flat
 from selfstudy.models.compute import Compute
 from selfstudy.models.load import family
 from selfstudy.storage.seeding import derive
@@ -38,7 +39,7 @@ class TrainFacts:
         planned_steps: Steps that the settings asked for.
         stopped: Whether ``after_step`` ended it early.
         tokens: Completion tokens (labels) learnt from.
-        positions: Positions computed, prompts and padding included.
+        positions: Tokens computed, prompts included.
         last: The last step's metrics, as logged.
     """
 
@@ -88,7 +89,9 @@ def train(
     optimizer = make_optimizer(model, settings)
     done = load_checkpoint(workdir, model, optimizer)
     planned = settings.total_steps(len(objective.items))
-    run = _Run(model, objective, settings, compute, seed, accelerator, optimizer)
+    grouped = settings.order == "grouped"
+    order = Order([item.group if grouped else number for number, item in enumerate(objective.items)], seed)
+    run = _Run(model, objective, settings, compute, seed, order, accelerator, optimizer)
     stopped = False
     with (
         TrainLog(workdir, done) as log,
@@ -122,6 +125,7 @@ class _Run:
     settings: OptimSettings
     compute: Compute
     seed: int
+    order: Order
     accelerator: Accelerator
     optimizer: torch.optim.Optimizer
 
@@ -129,7 +133,7 @@ class _Run:
 def _step(run: _Run, step: int, planned: int) -> Record:
     """Take optimizer step ``step`` (from 0) and return its metrics."""
     model, objective, settings = run.model, run.objective, run.settings
-    batch = batch_indices(len(objective.items), settings.batch_size, run.seed, step)
+    batch = run.order.batch(step, settings.batch_size)
     seq2seq = family(model) == "seq2seq"
     parts = micro_batches(objective.groups, objective.items, batch, settings.tokens_per_batch, seq2seq)
     total = objective.total(batch)
@@ -140,10 +144,11 @@ def _step(run: _Run, step: int, planned: int) -> Record:
     for number, part in enumerate(parts):
         groups, rows = select(objective.groups, [objective.items[index] for index in part])
         torch.manual_seed(derive(run.seed, "dropout", step, number))
-        with autocast(run.compute):
-            logps = logprobs(model, groups)
-        loss, shares = objective.loss(logps, rows, part, total)
-        run.accelerator.backward(loss)
+        with flat(model, encoder=True):  # gradient checkpointing attends once more in the backward pass
+            with autocast(run.compute):
+                logps = logprobs(model, groups)
+            loss, shares = objective.loss(logps, rows, part, total)
+            run.accelerator.backward(loss)
         losses.append(loss.detach())
         for name, share in shares.items():
             metrics[name] = metrics[name] + share if name in metrics else share

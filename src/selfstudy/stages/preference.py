@@ -96,7 +96,7 @@ class Preference(Stage):
         ctx: Context,
     ) -> Metrics:
         prompts = {name: format.prompt_ids(problems[name]) for name in dict.fromkeys(p.problem_id for p in pairs)}
-        groups, items = group_pairs(pairs, prompts)
+        groups, items = group_pairs(pairs, prompts, mask_forced=self.settings.mask_forced)
         loss = load_loss(self.settings.loss)
         reference = torch.zeros(sum(len(group.completions) for group in groups))
         if loss.needs_reference:
@@ -136,7 +136,7 @@ class Preference(Stage):
         if not pairs:
             return None
         prompts = {name: format.prompt_ids(problems[name]) for name in {pair.problem_id for pair in pairs}}
-        groups, items = group_pairs(pairs, prompts)
+        groups, items = group_pairs(pairs, prompts, mask_forced=self.settings.mask_forced)
         reference = reference_logps(model, groups, self.settings.tokens_per_batch, self.compute, ctx)
         return PreferenceObjective(groups, items, reference, load_loss(self.settings.loss))
 

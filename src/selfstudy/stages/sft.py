@@ -59,7 +59,7 @@ class Sft(Stage):
             examples += read_records(one(inputs, "pseudo").path / "labels.jsonl", Example)
             prompts |= {problem.id: format.prompt_ids(problem) for problem in read_split(problems, "unlabelled")}
         kept = self._fitting(examples, prompts, out)
-        groups, items = group_examples(kept, prompts)
+        groups, items = group_examples(kept, prompts, mask_forced=self.settings.mask_forced)
         facts = train(
             model,
             Imitation(groups, items),

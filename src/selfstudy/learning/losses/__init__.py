@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from functools import partial
 from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 from torch import Tensor
 
 from selfstudy.config import Settings
@@ -20,8 +20,15 @@ class PreferenceLoss(Settings, ABC):
     """Makes a model prefer the chosen to the rejected completion of a pair.
 
     All tensors are (P,), one value for each pair: log-probabilities (nats) summed over a completion's tokens, and
-    numbers of tokens. Where ``needs_reference`` is False the reference values are zeros and mean nothing.
+    numbers of tokens. Where ``needs_reference`` is False the reference values are zeros and mean nothing. A loss of
+    another form than a function of the margin between the rewards overrides :meth:`loss`.
+
+    Attributes:
+        nll_weight: α, weight of the mean negative log-probability per token of the chosen completion (arXiv
+            2404.19733, equation 2), which keeps right solutions from becoming less likely together with wrong ones.
     """
+
+    nll_weight: Annotated[float, Field(ge=0)] = 0.0
 
     @property
     @abstractmethod
@@ -33,6 +40,9 @@ class PreferenceLoss(Settings, ABC):
         """Return the implicit reward (P,) of completions; reported as ``rewards/chosen`` and ``rewards/rejected``."""
 
     @abstractmethod
+    def of_margin(self, margin: Tensor) -> Tensor:
+        """Return the loss (P,), given by how much the reward of the chosen completion is larger."""
+
     def loss(
         self,
         policy_chosen: Tensor,
@@ -43,6 +53,9 @@ class PreferenceLoss(Settings, ABC):
         rejected_lengths: Tensor,
     ) -> Tensor:
         """Return the loss (P,) of each pair; the trainer takes the mean over the pairs of a step."""
+        chosen = self.reward(policy_chosen, reference_chosen, chosen_lengths)
+        rejected = self.reward(policy_rejected, reference_rejected, rejected_lengths)
+        return self.of_margin(chosen - rejected) - self.nll_weight * policy_chosen / chosen_lengths
 
 
 def load_loss(spec: PluginSpec) -> PreferenceLoss:
