@@ -205,6 +205,31 @@ def tokens_of(group: Group, completions: Sequence[int], seq2seq: bool) -> int:
     return len(group.prompt_ids) + (own if seq2seq else own - len(completions))
 
 
+def shares(
+    groups: Sequence[Group], items: Sequence[Item], batch: Sequence[int], size: int, seq2seq: bool
+) -> list[list[int]]:
+    """Share a step's ``batch`` out among ``size`` processes: the largest groups first, to the least busy.
+
+    Groups stay whole. A process may get nothing.
+    """
+    units = [_unit(groups, items, members, seq2seq) for members in _together(items, batch)]
+    found: list[list[int]] = [[] for _ in range(size)]
+    tokens = [0] * size
+    for unit in sorted(units, key=lambda unit: -unit.tokens):
+        rank = tokens.index(min(tokens))
+        found[rank] += unit.items
+        tokens[rank] += unit.tokens
+    return found
+
+
+def _together(items: Sequence[Item], batch: Sequence[int]) -> list[list[int]]:
+    """Return the items of each group in a batch."""
+    found: dict[int, list[int]] = {}
+    for index in batch:
+        found.setdefault(items[index].group, []).append(index)
+    return list(found.values())
+
+
 def micro_batches(
     groups: Sequence[Group], items: Sequence[Item], batch: Sequence[int], tokens_per_batch: int, seq2seq: bool
 ) -> list[list[int]]:
@@ -214,11 +239,8 @@ def micro_batches(
     alone. Longest first: rows of like length are padded little where they attend, and a machine that is too small says
     so at once.
     """
-    together: dict[int, list[int]] = {}
-    for index in batch:
-        together.setdefault(items[index].group, []).append(index)
     units: list[_Unit] = []
-    for members in together.values():
+    for members in _together(items, batch):
         unit = _unit(groups, items, members, seq2seq)
         if unit.tokens <= tokens_per_batch:
             units.append(unit)

@@ -20,6 +20,15 @@ from selfstudy.learning.logprobs import CompletionLogps
 from selfstudy.learning.losses import PreferenceLoss
 from selfstudy.types import Completion, Example, Group, Pair
 
+METRICS = (
+    "rewards/chosen",
+    "rewards/rejected",
+    "rewards/margins",
+    "rewards/accuracies",
+    "logps/chosen",
+    "logps/rejected",
+)
+
 
 class Objective(Protocol):
     """What the training loop needs to know."""
@@ -35,6 +44,10 @@ class Objective(Protocol):
     @property
     def items(self) -> Sequence[Item]:
         """Return what ``batch_size`` counts: examples or pairs."""
+
+    @property
+    def metrics(self) -> Sequence[str]:
+        """Return the names of what :meth:`loss` measures beside the loss."""
 
     def total(self, batch: Sequence[int]) -> int:
         """Return what the loss of a step is normalised by, over all its micro-batches."""
@@ -64,6 +77,7 @@ class Imitation:
     groups: Sequence[Group]
     items: Sequence[Item]
     name: str = "sft"
+    metrics: tuple[str, ...] = ()
 
     def total(self, batch: Sequence[int]) -> int:
         """Return the completion tokens of the step."""
@@ -94,6 +108,7 @@ class Preference:
     reference: Tensor
     preference_loss: PreferenceLoss
     name: str = "preference"
+    metrics: tuple[str, ...] = METRICS
 
     def __post_init__(self) -> None:
         """Refuse reference log-probabilities that do not cover every completion."""
@@ -143,15 +158,9 @@ class Preference:
         with torch.no_grad():
             reward = self.preference_loss.reward(policy, reference, lengths)
             margins = reward[:, 0] - reward[:, 1]
-            metrics = {
-                "rewards/chosen": reward[:, 0],
-                "rewards/rejected": reward[:, 1],
-                "rewards/margins": margins,
-                "rewards/accuracies": (margins > 0).float(),
-                "logps/chosen": policy[:, 0],
-                "logps/rejected": policy[:, 1],
-            }
-        return losses, metrics
+            correct = (margins > 0).float()
+            measured = (reward[:, 0], reward[:, 1], margins, correct, policy[:, 0], policy[:, 1])
+        return losses, dict(zip(METRICS, measured, strict=True))
 
 
 def group_examples(

@@ -32,6 +32,8 @@ class OptimSettings(Settings):
         order: ``shuffled`` puts examples or pairs in random order; ``grouped`` puts problems in random order, all that
             is learnt of a problem behind each other, so that its prompt is computed once for them.
         mask_forced: Leave the tokens that the calculator wrote out of the loss.
+        devices: Processes that share each step, on a GPU each or on the CPU together, ``compute.threads`` each; their
+            number changes the order of sums.
         dropout: ``model`` uses what the model's config says, ``off`` none.
         gradient_checkpointing: Compute activations twice instead of keeping them.
     """
@@ -49,6 +51,7 @@ class OptimSettings(Settings):
     tokens_per_batch: Annotated[int, Field(ge=1)] = 8192
     order: Literal["shuffled", "grouped"] = "shuffled"
     mask_forced: bool = False
+    devices: Annotated[int, Field(ge=1, le=512)] = 1
     dropout: Literal["model", "off"] = "model"
     gradient_checkpointing: bool = False
 

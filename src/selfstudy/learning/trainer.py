@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,12 +18,13 @@ from transformers import PreTrainedModel
 
 from selfstudy.errors import TrainingError
 from selfstudy.learning.checkpoint import load_checkpoint, save_checkpoint
-from selfstudy.learning.groups import micro_batches, select
+from selfstudy.learning.groups import micro_batches, select, shares
 from selfstudy.learning.logprobs import autocast, logprobs
 from selfstudy.learning.objectives import Objective
 from selfstudy.learning.optim import OptimSettings, make_optimizer
 from selfstudy.learning.order import Order
 from selfstudy.learning.train_log import Record, TrainLog
+from selfstudy.learning.world import World, started
 from selfstudy.models.attention import flat
 from selfstudy.models.compute import Compute
 from selfstudy.models.load import family
@@ -84,36 +86,68 @@ def train(
     """
     if not objective.items:
         raise TrainingError("nothing to learn from: there is not one example or pair")
+    shared = (objective, settings, compute, seed, workdir)
+    follow = partial(_follow, *shared, after_step is not None)
+    with started(settings.devices, model, compute.device, follow) as world:
+        run, done = _prepare(*shared, world, model)
+        stopped = False
+        with TrainLog(workdir, done) as log, _training(run), ctx.progress(objective.name, run.planned) as bar:
+            bar.advance(done)
+            while done < run.planned and not stopped:
+                record = log.add({"step": done + 1, **_step(run, done)})
+                done += 1
+                ctx.emit("train_step", record)
+                bar.advance(1, loss=record["loss"])
+                if after_step is not None:
+                    model.eval()
+                    stopped = world.agree(after_step(done))
+                    _set_mode(model, settings)
+                if done % ctx.checkpoint_every == 0 and done < run.planned and not stopped:
+                    log.sync()
+                    save_checkpoint(workdir, done, model, run.optimizer)
+    tokens, positions = (int(sum(record[name] for record in log.records)) for name in ("tokens", "positions"))
+    return TrainFacts(done, run.planned, stopped, tokens, positions, log.records[-1])
+
+
+def _follow(
+    objective: Objective,
+    settings: OptimSettings,
+    compute: Compute,
+    seed: int,
+    workdir: Path,
+    watched: bool,
+    world: World,
+    model: PreTrainedModel,
+) -> None:
+    """Take a share of each step in another process than the first."""
+    run, done = _prepare(objective, settings, compute, seed, workdir, world, model)
+    stopped = False
+    with _training(run):
+        while done < run.planned and not stopped:
+            _step(run, done)
+            done += 1
+            stopped = watched and world.agree(False)
+
+
+def _prepare(
+    objective: Objective,
+    settings: OptimSettings,
+    compute: Compute,
+    seed: int,
+    workdir: Path,
+    world: World,
+    model: PreTrainedModel,
+) -> tuple[_Run, int]:
+    """Return what all steps need, and how many are done."""
     accelerator = _accelerator(compute.device)
-    model.to(accelerator.device)
+    model.to(torch.device("cuda", world.rank) if compute.device == "cuda" else accelerator.device)
     optimizer = make_optimizer(model, settings)
     done = load_checkpoint(workdir, model, optimizer)
-    planned = settings.total_steps(len(objective.items))
+    world.spread(model)
     grouped = settings.order == "grouped"
     order = Order([item.group if grouped else number for number, item in enumerate(objective.items)], seed)
-    run = _Run(model, objective, settings, compute, seed, order, accelerator, optimizer)
-    stopped = False
-    with (
-        TrainLog(workdir, done) as log,
-        _training(model, settings),
-        torch.random.fork_rng(devices=[accelerator.device] if accelerator.device.type == "cuda" else []),
-        ctx.progress(objective.name, planned) as bar,
-    ):
-        bar.advance(done)
-        while done < planned and not stopped:
-            record = log.add({"step": done + 1, **_step(run, done, planned)})
-            done += 1
-            ctx.emit("train_step", record)
-            bar.advance(1, loss=record["loss"])
-            if after_step is not None:
-                model.eval()
-                stopped = after_step(done)
-                _set_mode(model, settings)
-            if done % ctx.checkpoint_every == 0 and done < planned and not stopped:
-                log.sync()
-                save_checkpoint(workdir, done, model, optimizer)
-    tokens, positions = (int(sum(record[name] for record in log.records)) for name in ("tokens", "positions"))
-    return TrainFacts(done, planned, stopped, tokens, positions, log.records[-1])
+    planned = settings.total_steps(len(objective.items))
+    return _Run(model, objective, settings, compute, seed, planned, order, world, accelerator, optimizer), done
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,55 +159,71 @@ class _Run:
     settings: OptimSettings
     compute: Compute
     seed: int
+    planned: int
     order: Order
+    world: World
     accelerator: Accelerator
     optimizer: torch.optim.Optimizer
 
 
-def _step(run: _Run, step: int, planned: int) -> Record:
-    """Take optimizer step ``step`` (from 0) and return its metrics."""
-    model, objective, settings = run.model, run.objective, run.settings
+def _step(run: _Run, step: int) -> Record:
+    """Take optimizer step ``step`` (from 0) and return its metrics, the same in every process."""
+    model, objective, settings, world = run.model, run.objective, run.settings, run.world
     batch = run.order.batch(step, settings.batch_size)
     seq2seq = family(model) == "seq2seq"
-    parts = micro_batches(objective.groups, objective.items, batch, settings.tokens_per_batch, seq2seq)
+    mine = (
+        shares(objective.groups, objective.items, batch, world.size, seq2seq)[world.rank] if world.size > 1 else batch
+    )
+    parts = micro_batches(objective.groups, objective.items, mine, settings.tokens_per_batch, seq2seq)
     total = objective.total(batch)
     losses: list[Tensor] = []
-    metrics: dict[str, Tensor] = {}
+    metrics: dict[str, Tensor] = {name: torch.zeros((), device=model.device) for name in objective.metrics}
     tokens = positions = 0
     run.optimizer.zero_grad(set_to_none=True)
     for number, part in enumerate(parts):
         groups, rows = select(objective.groups, [objective.items[index] for index in part])
-        torch.manual_seed(derive(run.seed, "dropout", step, number))
+        torch.manual_seed(derive(run.seed, "dropout", step, number, *([world.rank] if world.rank else [])))
         with flat(model, encoder=True):  # gradient checkpointing attends once more in the backward pass
             with autocast(run.compute):
                 logps = logprobs(model, groups)
-            loss, shares = objective.loss(logps, rows, part, total)
+            loss, found = objective.loss(logps, rows, part, total)
             run.accelerator.backward(loss)
         losses.append(loss.detach())
-        for name, share in shares.items():
-            metrics[name] = metrics[name] + share if name in metrics else share
+        for name, value in found.items():
+            metrics[name] = metrics[name] + value
         tokens += len(logps.logps)
         positions += logps.positions
-    rate = settings.rate(step + 1, planned)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    sums = torch.stack([sum(losses, torch.zeros((), device=model.device)), *metrics.values()])
+    counts = torch.tensor([tokens, positions], device=model.device)
+    if world.size > 1:
+        for parameter in trained:
+            if parameter.grad is None:  # this process had no share
+                parameter.grad = torch.zeros_like(parameter)
+        world.add_up([parameter.grad for parameter in trained if parameter.grad is not None])
+        world.add_up([sums, counts])
+    rate = settings.rate(step + 1, run.planned)
     for part_of_optimizer in run.optimizer.param_groups:
         part_of_optimizer["lr"] = rate
-    norm = run.accelerator.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
+    norm = run.accelerator.clip_grad_norm_(trained, settings.max_grad_norm)
     # The one place where the host waits for the device; nothing has been changed yet.
-    values: list[float] = torch.stack([*losses, norm, *metrics.values()]).tolist()
-    _refuse_non_finite(run, step, parts, values[: len(parts)], values[len(parts)])
+    values: list[float] = torch.cat([torch.stack([norm, *losses]), sums]).tolist()
+    _refuse_non_finite(run, step, batch, parts, values[1 : len(parts) + 1], values[0])
     run.optimizer.step()
+    loss_sum, *shown = values[len(parts) + 1 :]
+    tokens, positions = counts.tolist()
     return {
-        "loss": sum(values[: len(parts)]),
+        "loss": loss_sum,
         "learning_rate": rate,
-        "grad_norm": values[len(parts)],
+        "grad_norm": values[0],
         "tokens": tokens,
         "positions": positions,
-        **dict(zip(metrics, values[len(parts) + 1 :], strict=True)),
+        **dict(zip(metrics, shown, strict=True)),
     }
 
 
 def _refuse_non_finite(
-    run: _Run, step: int, parts: Sequence[Sequence[int]], losses: Sequence[float], norm: float
+    run: _Run, step: int, batch: Sequence[int], parts: Sequence[Sequence[int]], losses: Sequence[float], norm: float
 ) -> None:
     """Stop before the optimizer step, while the weights are still good."""
     bad = [index for part, loss in zip(parts, losses, strict=True) if not math.isfinite(loss) for index in part]
@@ -181,8 +231,7 @@ def _refuse_non_finite(
         return
     what = "the loss is" if bad else f"the gradient's norm is {norm}, it is"
     items, groups = run.objective.items, run.objective.groups
-    everything = [index for part in parts for index in part]
-    ids = list(dict.fromkeys(groups[items[index].group].problem_id for index in bad or everything))
+    ids = list(dict.fromkeys(groups[items[index].group].problem_id for index in bad or batch))
     shown = ", ".join(ids[:20]) + (f" and {len(ids) - 20} more" if len(ids) > 20 else "")
     raise TrainingError(
         f"step {step + 1}: {what} not finite; problems in the batch: {shown}. Look at their completions, or lower "
@@ -210,12 +259,16 @@ def _set_mode(model: nn.Module, settings: OptimSettings) -> None:
 
 
 @contextmanager
-def _training(model: PreTrainedModel, settings: OptimSettings) -> Iterator[None]:
+def _training(run: _Run) -> Iterator[None]:
     """Set the model up for training; afterwards it is in evaluation mode, as it was otherwise."""
+    model, settings = run.model, run.settings
     if settings.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     try:
-        with _without_dropout(model) if settings.dropout == "off" else nullcontext():
+        with (
+            torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []),
+            _without_dropout(model) if settings.dropout == "off" else nullcontext(),
+        ):
             _set_mode(model, settings)
             yield
     finally:

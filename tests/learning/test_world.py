@@ -1,0 +1,116 @@
+"""Training with several processes: the same losses as with one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selfstudy.errors import TrainingError
+from selfstudy.learning.groups import shares
+from selfstudy.learning.losses.dpo import Dpo
+from selfstudy.learning.objectives import Imitation, Preference
+from selfstudy.learning.optim import OptimSettings
+from selfstudy.learning.reference import reference_logps
+from selfstudy.learning.trainer import train
+from tests.learning.conftest import VOCAB, all_items, all_pairs, make_model, random_groups
+
+GROUPS = random_groups(6, 3)
+
+
+def settings(devices, **changes):
+    plan = {"learning_rate": 1e-2, "batch_size": 5, "max_steps": 5, "dropout": "off", "devices": devices}
+    return OptimSettings(**plan | changes)
+
+
+def log(folder):
+    return [json.loads(line) for line in (folder / "train_log.jsonl").read_text().splitlines()]
+
+
+@given(st.integers(0, 99), st.integers(1, 4), st.lists(st.integers(0, 11), min_size=1, max_size=20), st.booleans())
+def test_shares_are_the_batch_with_groups_whole(seed, size, batch, seq2seq):
+    groups = random_groups(6, 3, seed=seed)
+    items = all_pairs(groups)
+    found = shares(groups, items, batch, size, seq2seq)
+    assert len(found) == size
+    assert sorted(index for share in found for index in share) == sorted(batch)
+    owners = [{items[index].group for index in share} for share in found]
+    assert sum(map(len, owners)) == len(set().union(*owners))
+    if size == 1:
+        assert sorted(found[0]) == sorted(batch)
+
+
+def test_two_processes_learn_preferences_as_one_does(tmp_path, ctx, compute):
+    items = all_pairs(GROUPS)
+    logs = []
+    for devices in (1, 2):
+        model = make_model("causal")
+        reference = reference_logps(model, GROUPS, 500, compute, ctx)
+        objective = Preference(GROUPS, items, reference, Dpo(nll_weight=0.5))
+        (tmp_path / f"{devices}").mkdir()
+        train(model, objective, settings(devices), compute=compute, seed=0, workdir=tmp_path / f"{devices}", ctx=ctx)
+        logs.append(log(tmp_path / f"{devices}"))
+    assert len(logs[0]) == 5
+    for one, two in zip(*logs, strict=True):
+        assert one.keys() == two.keys()
+        for name in one:
+            assert two[name] == pytest.approx(one[name], rel=1e-4, abs=1e-5), name
+
+
+def test_two_processes_stop_and_go_on_together(tmp_path, make_ctx, compute):
+    """Killed at step 3 in the middle of a checkpoint interval, resumed, and stopped by a look after step 4."""
+    looks = []
+
+    def straight(step):
+        looks.append(step)
+        return step == 4
+
+    def killed(step):
+        if step == 3:
+            raise KeyboardInterrupt
+        return False
+
+    weights = []
+    for name, attempts in (("one", [(1, straight)]), ("two", [(2, killed), (2, straight)])):
+        (tmp_path / name).mkdir()
+        for devices, look in attempts:
+            model = make_model("seq2seq")
+            try:
+                facts = train(
+                    model,
+                    Imitation(GROUPS, all_items(GROUPS)),
+                    settings(devices),
+                    compute=compute,
+                    seed=0,
+                    workdir=tmp_path / name,
+                    ctx=make_ctx(2),
+                    after_step=look,
+                )
+            except KeyboardInterrupt:
+                assert (tmp_path / name / "step-000002").is_dir()
+        assert (facts.steps, facts.stopped) == (4, True)
+        weights.append(torch.cat([parameter.detach().flatten() for parameter in model.parameters()]))
+    assert looks == [1, 2, 3, 4, 3, 4]
+    torch.testing.assert_close(weights[1], weights[0], rtol=1e-4, atol=1e-5)
+    for one, two in zip(log(tmp_path / "one"), log(tmp_path / "two"), strict=True):
+        assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
+
+
+def test_what_another_process_says_is_reported(tmp_path, ctx, compute):
+    """The shorter of two groups is the second process's, and it has a token that is in no vocabulary."""
+    groups = (random_groups(1, 3, longest=9)[0], replace(GROUPS[1], prompt_ids=(VOCAB + 7,), completions=((1,),)))
+    objective = Imitation(groups, all_items(groups))
+    with pytest.raises(TrainingError, match="a training process failed: IndexError"):
+        train(
+            make_model("causal"),
+            objective,
+            settings(2, batch_size=4),
+            compute=compute,
+            seed=0,
+            workdir=tmp_path,
+            ctx=ctx,
+        )
