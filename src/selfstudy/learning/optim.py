@@ -11,6 +11,7 @@ from torch import nn
 
 from selfstudy.config import Settings
 from selfstudy.errors import TrainingError
+from selfstudy.models.lora import LoraSettings
 
 
 class OptimSettings(Settings):
@@ -36,6 +37,7 @@ class OptimSettings(Settings):
             number changes the order of sums.
         dropout: ``model`` uses what the model's config says, ``off`` none.
         gradient_checkpointing: Compute activations twice instead of keeping them.
+        lora: Train small matrices instead of the weights, and merge them in at the end; ``null`` trains the weights.
     """
 
     learning_rate: Annotated[float, Field(gt=0)]
@@ -54,6 +56,7 @@ class OptimSettings(Settings):
     devices: Annotated[int, Field(ge=1, le=512)] = 1
     dropout: Literal["model", "off"] = "model"
     gradient_checkpointing: bool = False
+    lora: LoraSettings | None = None
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:

@@ -28,6 +28,7 @@ from selfstudy.learning.world import World, started
 from selfstudy.models.attention import flat
 from selfstudy.models.compute import Compute
 from selfstudy.models.load import family
+from selfstudy.models.lora import Adapter
 from selfstudy.storage.seeding import derive
 from selfstudy.types import Context
 
@@ -120,6 +121,8 @@ def _follow(
     model: PreTrainedModel,
 ) -> None:
     """Take a share of each step in another process than the first."""
+    if settings.lora is not None:
+        Adapter(model, settings.lora, seed)
     run, done = _prepare(objective, settings, compute, seed, workdir, world, model)
     stopped = False
     with _training(run):

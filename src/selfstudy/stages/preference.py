@@ -24,6 +24,7 @@ from selfstudy.learning.trainer import TrainFacts, train
 from selfstudy.models.compute import Compute
 from selfstudy.models.format import Format, FormatSettings, bind
 from selfstudy.models.load import family, load_model, load_tokenizer, save_model
+from selfstudy.models.lora import Adapter
 from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one, read_split
 from selfstudy.stages.guard import Guard, GuardSettings
 from selfstudy.storage.records import read_records
@@ -105,6 +106,8 @@ class Preference(Stage):
                 sums = reference_logps(model, groups, self.settings.tokens_per_batch, self.compute, ctx)
                 save_reference(stored, groups, sums)
             reference = load_reference(stored, groups)
+        seed = derive(self.seed, "preference", self.round)
+        adapter = Adapter(model, self.settings.lora, seed) if self.settings.lora else None
         guard = self._guard(model, format, held_out, out, ctx)
         if guard is not None:
             guard.score(0)
@@ -113,7 +116,7 @@ class Preference(Stage):
             PreferenceObjective(groups, items, reference, loss),
             self.settings,
             compute=self.compute,
-            seed=derive(self.seed, "preference", self.round),
+            seed=seed,
             workdir=out,
             ctx=ctx,
             after_step=guard.look if guard is not None else None,
@@ -122,6 +125,8 @@ class Preference(Stage):
         if guard is not None:
             guard.score(facts.steps)
             metrics["guard"] = guard.decide()
+        if adapter is not None:
+            adapter.merge(out)
         return metrics
 
     def _validation(

@@ -16,6 +16,7 @@ from selfstudy.learning.trainer import train
 from selfstudy.models.compute import Compute
 from selfstudy.models.format import FormatSettings, bind
 from selfstudy.models.load import family, load_model, load_tokenizer, save_model
+from selfstudy.models.lora import Adapter
 from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one, read_split
 from selfstudy.storage.atomic import write_json
 from selfstudy.storage.records import read_records
@@ -60,15 +61,13 @@ class Sft(Stage):
             prompts |= {problem.id: format.prompt_ids(problem) for problem in read_split(problems, "unlabelled")}
         kept = self._fitting(examples, prompts, out)
         groups, items = group_examples(kept, prompts, mask_forced=self.settings.mask_forced)
+        seed = derive(self.seed, "sft")
+        adapter = Adapter(model, self.settings.lora, seed) if self.settings.lora else None
         facts = train(
-            model,
-            Imitation(groups, items),
-            self.settings,
-            compute=self.compute,
-            seed=derive(self.seed, "sft"),
-            workdir=out,
-            ctx=ctx,
+            model, Imitation(groups, items), self.settings, compute=self.compute, seed=seed, workdir=out, ctx=ctx
         )
+        if adapter is not None:
+            adapter.merge(out)
         pseudo = sum(example.source == "pseudo" for example in kept)
         save_model(
             model,
