@@ -3,7 +3,8 @@
     SELFSTUDY_DATA=… python benchmarks/learning.py > tables.md
 
 Each training is a process of its own, contenders in turn. Tables go to the standard output, progress to the standard
-error. The models that draw the solutions are those of ``generation.py``, trained the first time.
+error. The models that draw the solutions are those of ``generation.py``, trained the first time. The exit code is 1
+where trainers did not learn the same.
 """
 
 from __future__ import annotations
@@ -18,48 +19,70 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
-from typing import Literal
 
 import torch
 from contenders.machine import peak_memory, processor, product_rate
 from contenders.measure import markdown, report
 from contenders.models import load, random_folder, trained
 from learners.data import drawn, pairs, solutions
-from learners.task import Learned, Task
+from learners.task import Dtype, Kind, Learned, Task
 from safetensors.torch import load_file, save_file
+from torch.utils.flop_counter import FlopCounterMode
 
+from selfstudy.learning.groups import select
+from selfstudy.learning.logprobs import logprobs
 from selfstudy.models.compute import DTYPES
+from selfstudy.models.load import load_model
 from selfstudy.models.tokenizers import Family
 
-MODELS = {"llama-20m": "causal", "llama-100m": "causal", "t5-20m": "seq2seq"}
-PEERS = {("sft", "causal"): "TRL SFTTrainer", ("dpo", "causal"): "TRL DPOTrainer"}
-PLAIN = "transformers.Trainer"
-TARGETS = {("sft", "causal"): 1.6, ("dpo", "causal"): 2.0, ("sft", "seq2seq"): 1.6, ("dpo", "seq2seq"): 1.6}
+MODELS: dict[str, Family] = {"llama-20m": "causal", "llama-100m": "causal", "t5-20m": "seq2seq"}
+UNITS: dict[Kind, str] = {"sft": "completions", "dpo": "pairs"}
+PLAIN = "`transformers.Trainer`"
+PEERS: dict[tuple[Kind, Family], str] = {("sft", "causal"): "TRL `SFTTrainer`", ("dpo", "causal"): "TRL `DPOTrainer`"}
+SPEED = {("sft", "causal"): 1.6, ("dpo", "causal"): 2.0, ("sft", "seq2seq"): 1.6, ("dpo", "seq2seq"): 1.6}
+MEMORY = 0.6  # of TRL's, DPO
+RATE = {"float32": 60, "bfloat16": 40}  # per cent of the machine's, 100M
+APART = {"float32": 0.01, "bfloat16": 0.2}  # of what weights moved by
+
+
+@dataclass
+class Outcome:
+    """What is said at the end."""
+
+    targets: list[list[str]] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    def target(self, what: str, wanted: float, reached: float, *, at_most: bool = False) -> None:
+        """Add a line."""
+        met = reached <= wanted if at_most else reached >= wanted
+        sign = "≤" if at_most else "≥"
+        self.targets.append([what, f"{sign} {wanted:g}", f"{reached:.2f}", "✓" if met else "✗"])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; return the exit code."""
     options = _parser().parse_args(arguments)
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
-    versions = [f"{name} {importlib.metadata.version(name)}" for name in ("torch", "transformers", "trl")]
+    torch.set_num_threads(options.threads)
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "transformers", "trl"))
     command = shlex.join(["python", "benchmarks/learning.py", *sys.argv[1:]])
     print(
-        f"{datetime.date.today()}, {processor()}, {options.threads} threads, {', '.join(versions)}: `{command}`. Medians "
-        f"of {options.repeats} trainings of {options.steps} steps after {options.warm} that do not count.\n",
+        f"{datetime.date.today()}, {processor()}, {options.threads} threads, {versions}: `{command}`. Medians of "
+        f"{options.repeats} trainings of {options.steps} steps, after {options.warm} that do not count.\n",
         flush=True,
     )
-    targets: list[list[str]] = []
+    outcome = Outcome()
     for name in options.models.split(","):
-        family: Family = MODELS[name]  # type: ignore[assignment]
         for kind in options.kinds.split(","):
             for dtype in options.dtypes.split(","):
-                _compare(options, name, family, kind, dtype, targets)
-    print("### Targets\n")
-    print(markdown(["target", "to reach", "reached", ""], targets), flush=True)
-    return 0
+                _compare(options, name, kind, dtype, outcome)
+    print(f"### Targets\n\n{markdown(['target', 'to reach', 'reached', ''], outcome.targets)}\n")
+    print("\n".join(f"- {fault}" for fault in outcome.faults), flush=True)
+    return 1 if outcome.faults else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -79,63 +102,50 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _compare(
-    options: argparse.Namespace,
-    name: str,
-    family: Family,
-    kind: Literal["sft", "dpo"],
-    dtype: Literal["float32", "bfloat16"],
-    targets: list[list[str]],
-) -> None:
-    task = _task(options, name, family, kind, dtype)
+def _compare(options: argparse.Namespace, name: str, kind: Kind, dtype: Dtype, outcome: Outcome) -> None:
+    family, unit = MODELS[name], UNITS[kind]
+    task = _task(options, name, kind, dtype)
     peer = PEERS.get((kind, family), PLAIN)
     runs: dict[str, list[Learned]] = {"ours": [], "theirs": []}
     with tempfile.TemporaryDirectory() as folder:
         for repeat in range(options.repeats):
-            for who in runs:
-                weights = Path(folder) / f"{who}.safetensors" if repeat == 0 else None
-                learned = alone(who, task, weights)
-                report(f"{name} {kind} {dtype} {repeat + 1}/{options.repeats} {who}: {sum(learned.seconds):.1f} s")
-                runs[who].append(learned)
-        apart = _apart(runs["ours"][0].weights, runs["theirs"][0].weights, task.folder)
-    speeds, rows = {}, []
+            for who, found in runs.items():
+                found.append(alone(who, task, Path(folder) / who if repeat == 0 else None))
+                said = f"{name} {kind} {dtype} {repeat + 1}/{options.repeats} {who}"
+                report(f"{said}: {sum(found[-1].seconds):.1f} s, {found[-1].memory / 2**20:.0f} MiB")
+        apart = _apart(Path(folder), task.folder)
+    rows, speeds, memory = [], {}, {}
     for who, shown in (("ours", "this trainer"), ("theirs", peer)):
-        per_second = [options.steps * task.batch / sum(run.seconds[options.warm :]) for run in runs[who]]
-        speeds[who] = median(per_second)
-        memory = median(run.memory for run in runs[who])
+        speeds[who] = median(options.steps * task.batch / sum(run.seconds[options.warm :]) for run in runs[who])
+        memory[who] = median(run.memory for run in runs[who])
         reference = median(run.reference_seconds for run in runs[who])
-        rows.append(
-            [shown, f"{speeds[who]:.2f}", f"{memory / 2**20:.0f}", f"{reference:.1f}", f"{runs[who][0].losses[-1]:.4f}"]
-        )
-    unit = "completions" if kind == "sft" else "pairs"
-    heads = ["", f"{unit}/s", "memory, MiB", "reference, s", "last loss"]
-    title = f"{name}, {'SFT' if kind == 'sft' else 'DPO'}, {dtype}, {task.batch} {unit} a step"
-    print(f"### {title}\n\n{markdown(heads, rows)}\n", flush=True)
-    print(
-        f"{_share(options, task, family, speeds['ours'])} Final weights differ by {apart:.1e} of what they moved.\n",
-        flush=True,
-    )
-    wanted = TARGETS[kind, family]
-    ratio = speeds["ours"] / speeds["theirs"]
-    targets.append(
-        [f"{unit}/s ÷ {peer}, {name}, {dtype}", f"≥ {wanted}", f"{ratio:.2f}", "✓" if ratio >= wanted else "✗"]
-    )
+        cells = [
+            f"{speeds[who]:.2f}",
+            f"{memory[who] / 2**20:.0f}",
+            f"{reference:.1f}",
+            f"{runs[who][0].losses[-1]:.4f}",
+        ]
+        rows.append([shown, *cells])
+    title = f"{name}, {kind.upper()}, {dtype}, {task.batch} {unit} a step"
+    print(f"### {title}\n\n{markdown(['', f'{unit}/s', 'memory, MiB', 'reference, s', 'last loss'], rows)}\n")
+    operations, rate = _operations(task), product_rate(DTYPES[dtype])
+    share = 100 * operations * speeds["ours"] / rate
+    said = f"{operations * speeds['ours'] / 1e9:.0f} of the machine's {rate / 1e9:.0f} GFLOP/s ({share:.0f}%)"
+    print(f"{said}. Final weights differ by {apart:.1e} of what they moved.\n", flush=True)
+    outcome.target(f"{unit}/s ÷ {peer}, {name}, {dtype}", SPEED[kind, family], speeds["ours"] / speeds["theirs"])
     if (kind, family) == ("dpo", "causal"):
-        shares = median(run.memory for run in runs["ours"]) / median(run.memory for run in runs["theirs"])
-        targets.append([f"memory ÷ {peer}, {name}, {dtype}", "≤ 0.6", f"{shares:.2f}", "✓" if shares <= 0.6 else "✗"])
+        outcome.target(f"memory ÷ {peer}, {name}, {dtype}", MEMORY, memory["ours"] / memory["theirs"], at_most=True)
+    if name == "llama-100m":
+        outcome.target(f"% of the matrix-product rate, {kind.upper()}, {name}, {dtype}", RATE[dtype], share)
+    if apart > APART[dtype]:
+        outcome.faults.append(f"{title}: final weights differ by {apart:.1e} of what they moved")
 
 
-def _task(
-    options: argparse.Namespace,
-    name: str,
-    family: Family,
-    kind: Literal["sft", "dpo"],
-    dtype: Literal["float32", "bfloat16"],
-) -> Task:
+def _task(options: argparse.Namespace, name: str, kind: Kind, dtype: Dtype) -> Task:
+    family = MODELS[name]
     folder = random_folder(name, options.cache) if name == "llama-100m" else trained(family, options.cache)
-    _, form = load(folder)
     found = drawn(family, options.cache, options.problems)
-    groups, items = (solutions if kind == "sft" else pairs)(found, form)
+    groups, items = (solutions if kind == "sft" else pairs)(found, load(folder)[1])
     steps = options.warm + options.steps
     return Task(kind, folder, dtype, groups, items, options.batch, steps, options.tokens_per_batch, options.threads)
 
@@ -147,7 +157,7 @@ def alone(who: str, task: Task, weights: Path | None) -> Learned:
 
 
 def learn(who: str, task: Task, weights: Path | None) -> Learned:
-    """Train, and measure this process."""
+    """Train, and measure this process; write the final weights if it is said where."""
     torch.set_num_threads(task.threads)
     logging.disable(logging.WARNING)
     if who == "ours":
@@ -158,41 +168,29 @@ def learn(who: str, task: Task, weights: Path | None) -> Learned:
     model, seconds, losses, reference = train(task)
     memory = peak_memory() - before
     if weights is not None:
-        save_file({name: p.detach().contiguous().clone() for name, p in model.named_parameters()}, weights)
-    return Learned(tuple(seconds), memory, reference, tuple(losses), weights)
+        save_file({name: parameter.detach().clone() for name, parameter in model.named_parameters()}, weights)
+    return Learned(tuple(seconds), memory, reference, tuple(losses))
 
 
-def _apart(ours: Path | None, theirs: Path | None, start: Path) -> float:
-    """Return the norm of the difference of final weights, relative to how far they moved."""
-    assert ours is not None
-    assert theirs is not None
-    mine, others = load_file(ours), load_file(theirs)
-    from selfstudy.models.load import load_model
-
-    first = dict(load_model(start).named_parameters())
-    moved = sum(float((mine[name] - first[name].detach()).pow(2).sum()) for name in mine)
-    apart = sum(float((mine[name] - others[name]).pow(2).sum()) for name in mine)
-    return float((apart / moved) ** 0.5)
+def _apart(found: Path, start: Path) -> float:
+    """Return by how much final weights differ, relative to how far they moved."""
+    ours, theirs = load_file(found / "ours"), load_file(found / "theirs")
+    first = {name: parameter.detach() for name, parameter in load_model(start).named_parameters()}
+    moved = sum((ours[name] - first[name]).pow(2).sum() for name in ours)
+    apart = sum((ours[name] - theirs[name]).pow(2).sum() for name in ours)
+    return float(torch.as_tensor(apart / moved).sqrt())
 
 
-def _share(options: argparse.Namespace, task: Task, family: Family, per_second: float) -> str:
-    """Say which share of the machine's matrix-product rate the step reaches, by the operations that it needs."""
-    import torch.utils.flop_counter as counter
-
-    from selfstudy.learning.groups import select
-    from selfstudy.learning.logprobs import logprobs
-
+def _operations(task: Task) -> float:
+    """Return the floating-point operations that an item needs: twice as many backwards as forwards."""
     model, _ = load(task.folder)
     items = [task.items[place % len(task.items)] for place in range(task.batch * task.steps)]
-    operations = 0
+    total = 0
     for first in range(0, len(items), task.batch):
-        chosen, _ = select(task.groups, items[first : first + task.batch])
-        with counter.FlopCounterMode(display=False) as counted, torch.no_grad():
-            logprobs(model, chosen)
-        operations += 3 * counted.get_total_flops()
-    rate = product_rate(DTYPES[task.dtype])
-    speed = operations / len(items) * per_second
-    return f"{speed / 1e9:.0f} of the machine's {rate / 1e9:.0f} GFLOP/s ({100 * speed / rate:.0f}%)."
+        with FlopCounterMode(display=False) as counted, torch.no_grad():
+            logprobs(model, select(task.groups, items[first : first + task.batch])[0])
+        total += 3 * counted.get_total_flops()
+    return total / len(items)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Real questions with solutions: the worked one and what a small model drew, and the pairs that the paper's rule forms."""
+"""Real questions with solutions, the worked one and what a small model drew, and the pairs of the paper's rule."""
 
 from __future__ import annotations
 

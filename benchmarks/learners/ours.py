@@ -21,16 +21,6 @@ from selfstudy.models.compute import Compute
 from selfstudy.types import Context
 
 
-class _InOrder:
-    """Items as they are given, as the other trainers take them."""
-
-    def __init__(self, owners: list[int], seed: int):
-        self._count = len(owners)
-
-    def batch(self, step: int, batch_size: int) -> list[int]:
-        return [place % self._count for place in range(step * batch_size, (step + 1) * batch_size)]
-
-
 def learn(task: Task) -> tuple[PreTrainedModel, list[float], list[float], float]:
     """Train; return the model, seconds and losses of the steps, and seconds for the reference."""
     model, _ = task.load()
@@ -48,9 +38,6 @@ def learn(task: Task) -> tuple[PreTrainedModel, list[float], list[float], float]
         reference = reference_logps(model, task.groups, task.tokens_per_batch, compute, ctx)
         objective = Preference(task.groups, task.items, reference, Dpo(beta=BETA))
     begun = time.perf_counter()
-    import selfstudy.learning.trainer as module
-
-    module.Order = _InOrder  # type: ignore[assignment,misc]
     with tempfile.TemporaryDirectory() as folder:
         train(model, objective, task.settings, compute=compute, seed=0, workdir=Path(folder), ctx=ctx)
     seconds = torch.tensor([begun, *clock], dtype=torch.float64).diff().tolist()

@@ -13,6 +13,9 @@ from selfstudy.learning.optim import OptimSettings
 from selfstudy.models.load import load_model, load_tokenizer
 from selfstudy.types import Group
 
+Kind = Literal["sft", "dpo"]
+Dtype = Literal["float32", "bfloat16"]
+
 LEARNING_RATE = 1e-4
 BETA = 0.1
 
@@ -33,9 +36,9 @@ class Task:
         threads: CPU threads.
     """
 
-    kind: Literal["sft", "dpo"]
+    kind: Kind
     folder: Path
-    dtype: Literal["float32", "bfloat16"]
+    dtype: Dtype
     groups: tuple[Group, ...]
     items: tuple[Item, ...]
     batch: int
@@ -55,6 +58,7 @@ class Task:
             batch_size=self.batch,
             max_steps=self.steps,
             tokens_per_batch=self.tokens_per_batch,
+            order="given",
             dropout="off",
         )
 
@@ -80,11 +84,9 @@ class Learned:
         memory: By which the process grew between its imports and its peak, in bytes: model, optimizer, activations.
         reference_seconds: For the reference's log-probabilities; 0 for fine-tuning.
         losses: Of each step.
-        weights: File with the final weights, where it was asked for.
     """
 
     seconds: tuple[float, ...]
     memory: int
     reference_seconds: float
     losses: tuple[float, ...]
-    weights: Path | None

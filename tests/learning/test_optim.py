@@ -86,3 +86,7 @@ def test_groups_in_order_keep_the_order_of_their_items():
     whole = Order([3, 1, 3, 1, 1], 0).batch(0, 5)
     assert [index for index in whole if index in (0, 2)] == [0, 2]
     assert [index for index in whole if index in (1, 3, 4)] == [1, 3, 4]
+
+
+def test_without_a_seed_items_stay_as_they_are():
+    assert Order(range(5), None).batch(1, 3) == [3, 4, 0]

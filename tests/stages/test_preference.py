@@ -41,11 +41,17 @@ class Number(Verifier):
 
 
 def stage(
-    *, guard: Any = None, lr: float = 1e-3, steps: int = 4, verifier: str = "number.py", round: int = 1
+    *,
+    guard: Any = None,
+    lr: float = 1e-3,
+    steps: int = 4,
+    verifier: str = "number.py",
+    round: int = 1,
+    lora: Any = None,
 ) -> Preference:
     settings = {
         "learning_rate": lr, "batch_size": 4, "max_steps": steps, "warmup_ratio": 0, "max_grad_norm": 1e9,
-        "guard": guard or {"every": 1, "problems": 4, "samples": 4, "patience": 9},
+        "guard": guard or {"every": 1, "problems": 4, "samples": 4, "patience": 9}, "lora": lora,
     }  # fmt: skip
     return Preference(
         settings=PreferenceSettings.parse(settings, "preference"),
@@ -157,19 +163,20 @@ def test_the_weights_of_the_best_look_are_returned(family: Family, folder: Path,
     assert not all(torch.equal(value, seen[4][name]) for name, value in out.items())
 
 
+@pytest.mark.parametrize("lora", [None, {"rank": 2}], ids=["weights", "lora"])
 @pytest.mark.parametrize("family", ["causal", "seq2seq"])
 def test_a_policy_that_training_wrecks_is_replaced_by_the_sft_model(
-    family: Family, folder: Path, scripted: type[Scripted]
+    family: Family, lora: Any, folder: Path, scripted: type[Scripted]
 ) -> None:
     """A learning rate that ruins the weights, and looks that find nothing from then on."""
     scripted.script = (3, 0, 0, 0, 0)
     given = inputs(folder, family)
-    metrics = run(scripted_stage(lr=3.0), given, folder / "out")
+    metrics = run(scripted_stage(lr=3.0, lora=lora), given, folder / "out")
     assert metrics["guard"]["fell_back"] is True
     assert metrics["steps"] == 4
     assert same(weights(folder / "out"), weights(folder / "model"))
     # Without the guard the wreck is what comes out.
-    assert "guard" not in run(stage(lr=3.0, guard="off"), given, folder / "off")
+    assert "guard" not in run(stage(lr=3.0, guard="off", lora=lora), given, folder / "off")
     assert not same(weights(folder / "off"), weights(folder / "model"))
 
 
@@ -190,13 +197,14 @@ class Killed(BaseException):
 @pytest.mark.parametrize("checkpoint_every", [1, 100])
 @pytest.mark.parametrize("every", [1, 2])
 @pytest.mark.parametrize("script", [(1, 2, 4, 3, 3), (3, 2, 2, 9, 9)])
+@pytest.mark.parametrize("lora", [None, {"rank": 2, "dropout": 0.1}], ids=["weights", "lora"])
 def test_killed_between_looks_repeats_none_and_changes_nothing(
-    every: int, script: Sequence[int], checkpoint_every: int, folder: Path, scripted: type[Scripted]
+    lora: Any, every: int, script: Sequence[int], checkpoint_every: int, folder: Path, scripted: type[Scripted]
 ) -> None:
     """With rare checkpoints, steps are taken again whose looks, and later ones, are known already."""
     scripted.script = script
     given = inputs(folder)
-    it = scripted_stage(guard={"every": every, "problems": 4, "samples": 1, "patience": 2})
+    it = scripted_stage(guard={"every": every, "problems": 4, "samples": 1, "patience": 2}, lora=lora)
     wanted = run(it, given, folder / "straight")
     straight_calls = list(scripted.calls)
     scripted.calls.clear()
@@ -211,7 +219,13 @@ def test_killed_between_looks_repeats_none_and_changes_nothing(
     metrics = run(it, given, folder / "killed", Context(lambda *_: None, SILENT.progress, checkpoint_every))
     assert metrics == wanted
     assert scripted.calls == straight_calls
-    for name in ("model.safetensors", "guard.json", "train_log.jsonl", "reference_logps.safetensors"):
+    for name in (
+        "model.safetensors",
+        *(["adapter.safetensors"] if lora else []),
+        "guard.json",
+        "train_log.jsonl",
+        "reference_logps.safetensors",
+    ):
         assert (folder / "killed" / name).read_bytes() == (folder / "straight" / name).read_bytes(), name
 
 

@@ -31,7 +31,8 @@ class OptimSettings(Settings):
         tokens_per_batch: Positions, padding included, in one forward pass. It only splits a step: the loss is
             normalised over the whole step.
         order: ``shuffled`` puts examples or pairs in random order; ``grouped`` puts problems in random order, all that
-            is learnt of a problem behind each other, so that its prompt is computed once for them.
+            is learnt of a problem behind each other, so that its prompt is computed once for them; ``given`` leaves
+            them as they come.
         mask_forced: Leave the tokens that the calculator wrote out of the loss.
         devices: Processes that share each step, on a GPU each or on the CPU together, ``compute.threads`` each; their
             number changes the order of sums.
@@ -51,7 +52,7 @@ class OptimSettings(Settings):
     epochs: Annotated[float, Field(gt=0)] | None = None
     max_steps: Annotated[int, Field(ge=1)] | None = None
     tokens_per_batch: Annotated[int, Field(ge=1)] = 8192
-    order: Literal["shuffled", "grouped"] = "shuffled"
+    order: Literal["shuffled", "grouped", "given"] = "shuffled"
     mask_forced: bool = False
     devices: Annotated[int, Field(ge=1, le=512)] = 1
     dropout: Literal["model", "off"] = "model"

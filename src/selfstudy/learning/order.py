@@ -21,11 +21,11 @@ class Order:
     Attributes:
         owners: (items,) The group of each item. Groups are put in random order, the items of a group stay together; to
             shuffle items alone, give each a group of its own.
-        seed: Of the training.
+        seed: Of the training; None leaves groups in order, too.
     """
 
     owners: Sequence[int]
-    seed: int
+    seed: int | None
     _epochs: dict[int, list[int]] = field(default_factory=dict)
 
     def batch(self, step: int, batch_size: int) -> list[int]:
@@ -35,10 +35,12 @@ class Order:
 
     def _epoch(self, number: int) -> list[int]:
         if number not in self._epochs:
-            generator = torch.Generator().manual_seed(derive(self.seed, "order", number))
-            rank = torch.randperm(max(self.owners) + 1, generator=generator).argsort().tolist()
+            rank = torch.arange(max(self.owners) + 1)
+            if self.seed is not None:
+                generator = torch.Generator().manual_seed(derive(self.seed, "order", number))
+                rank = torch.randperm(len(rank), generator=generator).argsort()
             # A sort is stable: the items of a group keep their order.
-            self._epochs[number] = sorted(range(len(self.owners)), key=lambda item: rank[self.owners[item]])
+            self._epochs[number] = sorted(range(len(self.owners)), key=lambda item: int(rank[self.owners[item]]))
             for old in [epoch for epoch in self._epochs if epoch < number - 1]:
                 del self._epochs[old]
         return self._epochs[number]

@@ -148,7 +148,8 @@ def _prepare(
     done = load_checkpoint(workdir, model, optimizer)
     world.spread(model)
     grouped = settings.order == "grouped"
-    order = Order([item.group if grouped else number for number, item in enumerate(objective.items)], seed)
+    owners = [item.group if grouped else number for number, item in enumerate(objective.items)]
+    order = Order(owners, None if settings.order == "given" else seed)
     planned = settings.total_steps(len(objective.items))
     return _Run(model, objective, settings, compute, seed, planned, order, world, accelerator, optimizer), done
 
