@@ -7,10 +7,14 @@ import torch
 from transformers import (
     BartConfig,
     BartForConditionalGeneration,
+    CohereConfig,
+    CohereForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
+    GraniteConfig,
+    GraniteForCausalLM,
     MistralConfig,
     MistralForCausalLM,
 )
@@ -46,6 +50,8 @@ def others():
             forced_eos_token_id=None,
         )
     )
+    yield CohereForCausalLM(CohereConfig(**size, **layers, num_key_value_heads=2, logit_scale=0.3))
+    yield GraniteForCausalLM(GraniteConfig(**size, **layers, num_key_value_heads=2, logits_scaling=3.0))
     yield tiny_t5(VOCAB, tie_word_embeddings=True, scale_decoder_outputs=True)
     yield tiny_t5(VOCAB, feed_forward_proj="gated-gelu", tie_word_embeddings=False)
 
@@ -117,7 +123,7 @@ def test_only_completion_positions_reach_the_output_layer(model):
 @pytest.mark.parametrize(
     "model", [*others(), make_model("causal"), make_model("seq2seq")], ids=lambda m: type(m).__name__
 )
-def test_a_large_vocabulary_takes_chunks(model, monkeypatch):
+def test_a_large_vocabulary_takes_chunks(model):
     """The same log-probabilities and gradients; the output layer never sees more than a chunk."""
     if hasattr(model, "final_logits_bias"):
         model.final_logits_bias.normal_()
@@ -126,10 +132,9 @@ def test_a_large_vocabulary_takes_chunks(model, monkeypatch):
     (whole.sums() ** 2).sum().backward()
     wanted = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad()
-    monkeypatch.setattr("selfstudy.learning.logprobs._LOGITS", 10 * VOCAB + 1)
     seen = []
     handle = model.get_output_embeddings().register_forward_hook(lambda _, args, out: seen.append(out.shape[-2]))
-    chunked = logprobs(model, GROUPS)
+    chunked = logprobs(model, GROUPS, chunk=10)
     assert max(seen) == 10
     (chunked.sums() ** 2).sum().backward()
     handle.remove()
@@ -137,6 +142,15 @@ def test_a_large_vocabulary_takes_chunks(model, monkeypatch):
     torch.testing.assert_close(chunked.logps, whole.logps, rtol=0, atol=1e-5)
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(parameter.grad, wanted[name], rtol=1e-3, atol=1e-4)
+
+
+def test_chunks_follow_from_the_vocabulary(model, monkeypatch):
+    monkeypatch.setattr("selfstudy.learning.logprobs._LOGITS", 7 * VOCAB + 1)
+    seen = []
+    model.get_output_embeddings().register_forward_hook(lambda _, args, out: seen.append(out.shape[-2]))
+    with torch.no_grad():
+        logprobs(model, GROUPS)
+    assert max(seen) == 7
 
 
 def test_hook_is_removed_when_the_forward_fails(model):
@@ -178,6 +192,19 @@ class SeesTheBatch(torch.nn.Module):
 
 def test_probe_names_an_architecture_that_does_not_fit(model):
     model.set_output_embeddings(SeesTheBatch(model.get_output_embeddings()))
+    with pytest.raises(ModelError, match=type(model).__name__):
+        check_logprobs(model)
+
+
+def test_probe_names_an_architecture_whose_logits_are_changed_behind_the_layer(model):
+    forward = model.forward
+
+    def scaled(*args, **kwargs):
+        out = forward(*args, **kwargs)
+        out.logits = out.logits * 0.5
+        return out
+
+    model.forward = scaled
     with pytest.raises(ModelError, match=type(model).__name__):
         check_logprobs(model)
 

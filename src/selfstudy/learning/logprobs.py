@@ -47,7 +47,7 @@ class CompletionLogps:
         return self.logps.new_zeros(len(self.lengths)).index_add(0, self.owner, self.logps)
 
 
-def logprobs(model: PreTrainedModel, groups: Sequence[Group]) -> CompletionLogps:
+def logprobs(model: PreTrainedModel, groups: Sequence[Group], *, chunk: int | None = None) -> CompletionLogps:
     """Compute the log-probability of every completion token, differentiable, without padding in the result.
 
     A prompt is computed once for all completions of its group, and no padding is computed but where rows attend
@@ -58,13 +58,14 @@ def logprobs(model: PreTrainedModel, groups: Sequence[Group]) -> CompletionLogps
         model: Its training mode decides about dropout. With gradient checkpointing the backward pass runs the model
             again, so that both passes must be within one :func:`~selfstudy.models.attention.flat`.
         groups: Whose completions.
+        chunk: Labels whose logits are in memory at a time; None: as many as take 128 MiB.
 
     Raises:
         TrainingError: A prompt or completion has no tokens.
         ModelError: The architecture has no usable output layer, or attention that no other can stand in for.
     """
     batch = collate(groups, decoder_start(model)).to(model.device)
-    with flat(model, encoder=True), _Output(model, batch) as output:
+    with flat(model, encoder=True), _Output(model, batch, chunk) as output:
         output.take(_logits(model, batch))
     return CompletionLogps(output.logps * batch.counted, batch.lengths, batch.owner, batch.positions)
 
@@ -115,14 +116,14 @@ class _Output:
     and again in the backward pass.
     """
 
-    def __init__(self, model: PreTrainedModel, batch: Batch):
+    def __init__(self, model: PreTrainedModel, batch: Batch, chunk: int | None):
         layer = model.get_output_embeddings()
         if layer is None:
             raise ModelError(
                 f"{_name(model)} has no output layer; a causal or sequence-to-sequence language model is needed"
             )
         self._model, self._layer, self._batch = model, layer, batch
-        self._rows = max(1, _LOGITS // layer.weight.shape[0])
+        self._rows = chunk or max(1, _LOGITS // layer.weight.shape[0])
         self._hidden: Tensor | None = None
         self.logps = torch.empty(0)
 
@@ -159,12 +160,17 @@ class _Output:
         self.logps = torch.cat(chunks)
 
     def _chunk(self, hidden: Tensor, labels: Tensor) -> Tensor:
+        """Do what architectures do behind the layer; :func:`check_logprobs` refuses one that does anything else."""
         logits = self._layer(hidden)
-        cap = getattr(self._model.config.get_text_config(), "final_logit_softcapping", None)
-        if cap is not None:
-            logits = torch.tanh(logits / cap) * cap
-        if hasattr(self._model, "final_logits_bias"):
+        config = self._model.config.get_text_config()
+        if hasattr(self._model, "final_logits_bias"):  # BART
             logits = logits + self._model.final_logits_bias
+        if (factor := getattr(config, "logit_scale", None)) is not None:  # Cohere
+            logits = logits * factor
+        if (divisor := getattr(config, "logits_scaling", None)) is not None:  # Granite
+            logits = logits / divisor
+        if (cap := getattr(config, "final_logit_softcapping", None)) is not None:  # Gemma 2 and later
+            logits = torch.tanh(logits / cap) * cap
         return _of_labels(logits, labels)
 
 
@@ -215,11 +221,11 @@ def check_logprobs(model: PreTrainedModel, tolerance: float = 2e-3) -> None:
     was_training = model.training
     model.eval()
     try:
-        together = logprobs(model, groups).logps
+        together, chunked = logprobs(model, groups).logps, logprobs(model, groups, chunk=4).logps
         alone = torch.cat([plain_logprobs(model, group.prompt_ids, c) for group in groups for c in group.completions])
     finally:
         model.train(was_training)
-    difference = (together - alone).abs().max().item()
+    difference = max((together - alone).abs().max().item(), (chunked - alone).abs().max().item())
     if not difference <= tolerance:
         raise ModelError(
             f"{_name(model)}: log-probabilities of completions in one batch differ from those computed alone by up to "
