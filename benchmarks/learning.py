@@ -166,7 +166,7 @@ def learn(who: str, task: Task, weights: Path | None) -> Learned:
         from learners.peers import learn as train
     before = peak_memory()
     model, seconds, losses, reference = train(task)
-    memory = peak_memory() - before
+    memory = max(1, peak_memory() - before)
     if weights is not None:
         save_file({name: parameter.detach().clone() for name, parameter in model.named_parameters()}, weights)
     return Learned(tuple(seconds), memory, reference, tuple(losses))

@@ -61,7 +61,7 @@ def pairs(found: list[tuple[Problem, list[str]]], form: Format) -> tuple[tuple[G
 
 def _encoded(form: Format, problem: Problem, text: str) -> Completion:
     """Return a text as any tokenizer writes it; models of other tokenizers learn from the same texts."""
-    return form.gold(replace(problem, solution=text))
+    return replace(form.gold(replace(problem, solution=text)), finish="stop")
 
 
 def _prompts(found: list[tuple[Problem, list[str]]], form: Format) -> dict[str, tuple[int, ...]]:

@@ -11,7 +11,6 @@ from datasets import Dataset
 from torch.nn import functional as F
 from torch.utils.data import SequentialSampler
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_seq2seq import Seq2SeqTrainingArguments
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from learners.task import BETA, LEARNING_RATE, Task
@@ -119,9 +118,8 @@ def _trainer(task: Task, model: Any, tokenizer: Any, common: dict[str, Any], clo
     rows = []
     for item in task.items:
         prompt, (completion,) = task.prompt(item), task.completions(item)
-        mask = [0] * len(prompt) + [1] * len(completion)
-        rows.append({"input_ids": [*prompt, *completion], "completion_mask": mask})
-    config = SFTConfig(**common, max_length=None, completion_only_loss=True)
+        rows.append({"input_ids": [*prompt, *completion], "labels": [-100] * len(prompt) + list(completion)})
+    config = SFTConfig(**common, max_length=None)
     data = Dataset.from_list(rows)
     return _Sft(model, args=config, train_dataset=data, processing_class=tokenizer, callbacks=[clock])
 
@@ -157,7 +155,7 @@ def _encoder_decoder(task: Task, model: Any, tokenizer: Any, common: dict[str, A
                 sums = -_losses(model, batch, labels).sum(-1).view(2, -1).T
             found |= dict(zip(members, sums.tolist(), strict=True))
         references |= found
-    args: TrainingArguments = Seq2SeqTrainingArguments(**common, remove_unused_columns=False)
+    args = TrainingArguments(**common, remove_unused_columns=False)
     return _Plain(
         model, args=args, train_dataset=list(range(len(task.items))), data_collator=collate, callbacks=[clock]
     )
