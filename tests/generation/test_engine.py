@@ -277,7 +277,7 @@ def test_frequencies_that_change_for_the_whole_batch_are_refused(tokenizer):
 
 def test_architectures_that_fail_the_probe_are_refused(tokenizer):
     umt5 = {"vocab_size": VOCABULARY, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
-    with pytest.raises(ModelError, match="UMT5ForConditionalGeneration cannot be sampled"):
+    with pytest.raises(ModelError, match="UMT5ForConditionalGeneration is not supported"):
         make_engine(UMT5ForConditionalGeneration(UMT5Config(**umt5, decoder_start_token_id=0)), tokenizer)
     bloom = BloomForCausalLM(BloomConfig(vocab_size=VOCABULARY, hidden_size=32, n_layer=2, n_head=4))
     with pytest.raises(ModelError, match="BloomForCausalLM keeps its attention to itself"):
