@@ -100,6 +100,43 @@ def test_two_processes_stop_and_go_on_together(tmp_path, make_ctx, compute):
         assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
 
 
+@pytest.mark.parametrize("family", ["causal", "seq2seq"])
+def test_a_sharded_model_learns_as_a_whole_one_does(family, tmp_path, make_ctx, compute):
+    """With checkpoints, killed and resumed, and with steps in which one process has no share."""
+
+    def log_of(name, devices, deaths, **changes):
+        folder = tmp_path / name
+        folder.mkdir()
+        for death in deaths:
+            model, ctx = make_model(family), make_ctx(2)
+
+            def emit(event, fields, death=death):
+                if fields.get("step") == death:
+                    raise KeyboardInterrupt
+
+            try:
+                train(
+                    model,
+                    Imitation(GROUPS, all_items(GROUPS)),
+                    settings(devices, batch_size=2, tokens_per_batch=20, learning_rate=1e-3, **changes),
+                    compute=compute,
+                    seed=0,
+                    workdir=folder,
+                    ctx=replace(ctx, emit=emit),
+                )
+            except KeyboardInterrupt:
+                assert (folder / "step-000002").is_dir()
+        return log(folder), torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+    whole, weights = log_of("whole", 1, [None])
+    sharded, gathered = log_of("sharded", 2, [3, None], sharding="fsdp")
+    for one, two in zip(whole, sharded, strict=True):
+        assert two["loss"] == pytest.approx(one["loss"], rel=1e-4)
+        assert two["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-3)
+    start = torch.cat([parameter.detach().flatten() for parameter in make_model(family).parameters()])
+    assert (gathered - weights).norm() < 0.01 * (weights - start).norm()
+
+
 def test_what_another_process_says_is_reported(tmp_path, ctx, compute):
     """The shorter of two groups is the second process's, and it has a token that is in no vocabulary."""
     groups = (random_groups(1, 3, longest=9)[0], replace(GROUPS[1], prompt_ids=(VOCAB + 7,), completions=((1,),)))

@@ -16,23 +16,37 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from selfstudy.errors import StorageError
+from selfstudy.learning.sharding import like, whole
 from selfstudy.storage.atomic import publish_folder, write_json
 
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 FORMAT = 1
 
 
-def save_checkpoint(workdir: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Write the state after ``step`` optimizer steps, then remove older checkpoints."""
+def save_checkpoint(
+    workdir: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, *, write: bool = True
+) -> None:
+    """Write the state after ``step`` optimizer steps, then remove older checkpoints.
+
+    Args:
+        workdir: Holds checkpoints.
+        step: How many are done.
+        model: Sharded or whole.
+        optimizer: Of its trainable parameters.
+        write: False in all processes but the first, which are needed where a model is sharded.
+    """
     parameters = _trainable(model)
+    weights = {name: whole(parameter.detach()).contiguous() for name, parameter in parameters.items()}
     moments = {
-        f"{key}.{name}": value
+        f"{key}.{name}": whole(value)
         for name, parameter in parameters.items()
         for key, value in optimizer.state.get(parameter, {}).items()
     }
+    if not write:
+        return
     path = workdir / f"step-{step:06d}"
     with publish_folder(path) as folder:
-        save_file({name: parameter.detach().contiguous() for name, parameter in parameters.items()}, folder / MODEL)
+        save_file(weights, folder / MODEL)
         save_file(moments, folder / OPTIMIZER)
         write_json(folder / STATE, {"format": FORMAT, "step": step})
     for older in _checkpoints(workdir)[:-1]:
@@ -63,11 +77,11 @@ def load_checkpoint(workdir: Path, model: nn.Module, optimizer: torch.optim.Opti
         raise StorageError(f"{path}: this checkpoint is of another model; delete it to start again")
     with torch.no_grad():
         for name, parameter in parameters.items():
-            parameter.copy_(weights[name])
+            parameter.copy_(like(weights[name], parameter))
     for key_and_name, value in moments.items():
         key, name = key_and_name.split(".", 1)
         parameter = parameters[name]
-        optimizer.state[parameter][key] = value.to(parameter.device)
+        optimizer.state[parameter][key] = like(value, parameter)
     return int(state["step"])
 
 

@@ -22,6 +22,8 @@ from selfstudy.models.compute import Compute
 from selfstudy.models.load import family
 from selfstudy.types import Group
 
+# The method of a sharded model that stands in for flat_logits.
+ENTRY = "selfstudy_flat_logits"
 # Logits that are in memory at a time (float32: 128 MiB).
 _LOGITS = 2**25
 
@@ -66,12 +68,16 @@ def logprobs(model: PreTrainedModel, groups: Sequence[Group], *, chunk: int | No
     """
     batch = collate(groups, decoder_start(model)).to(model.device)
     with flat(model, encoder=True), _Output(model, batch, chunk) as output:
-        output.take(_logits(model, batch))
+        output.take(getattr(model, ENTRY)(batch) if hasattr(model, ENTRY) else flat_logits(model, batch))
     return CompletionLogps(output.logps * batch.counted, batch.lengths, batch.owner, batch.positions)
 
 
-def _logits(model: PreTrainedModel, batch: Batch) -> Tensor:
-    """Run the model; return (1, ·, V) logits of what :class:`_Output` lets through."""
+def flat_logits(model: PreTrainedModel, batch: Batch) -> Tensor:
+    """Run a model within :func:`~selfstudy.models.attention.flat`.
+
+    Returns:
+        Logits (1, T, V), or (1, ·, V) of what a hook on the output layer lets through.
+    """
     prompts = batch.prompts
     if prompts is None:
         step: Step = Causal(batch.rows)

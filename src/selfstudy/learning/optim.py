@@ -36,6 +36,8 @@ class OptimSettings(Settings):
         mask_forced: Leave the tokens that the calculator wrote out of the loss.
         devices: Processes that share each step, on a GPU each or on the CPU together, ``compute.threads`` each; their
             number changes the order of sums.
+        sharding: ``fsdp`` spreads weights, gradients and optimizer state over ``devices``, for models that do not fit
+            on one; it needs ``guard: off``. Untested on several GPUs so far.
         dropout: ``model`` uses what the model's config says, ``off`` none.
         gradient_checkpointing: Compute activations twice instead of keeping them.
         lora: Train small matrices instead of the weights, and merge them in at the end; ``null`` trains the weights.
@@ -55,6 +57,7 @@ class OptimSettings(Settings):
     order: Literal["shuffled", "grouped", "given"] = "shuffled"
     mask_forced: bool = False
     devices: Annotated[int, Field(ge=1, le=512)] = 1
+    sharding: Literal["none", "fsdp"] = "none"
     dropout: Literal["model", "off"] = "model"
     gradient_checkpointing: bool = False
     lora: LoraSettings | None = None
@@ -63,6 +66,12 @@ class OptimSettings(Settings):
     def _one_length(self) -> Self:
         if (self.epochs is None) == (self.max_steps is None):
             raise ValueError("set either epochs or max_steps, and the other one to null")
+        return self
+
+    @model_validator(mode="after")
+    def _sharding_fits(self) -> Self:
+        if self.sharding == "fsdp" and (self.devices == 1 or self.lora is not None):
+            raise ValueError("sharding: fsdp needs devices: 2 or more, and no lora")
         return self
 
     def total_steps(self, n: int) -> int:

@@ -23,6 +23,7 @@ from selfstudy.learning.logprobs import autocast, logprobs
 from selfstudy.learning.objectives import Objective
 from selfstudy.learning.optim import OptimSettings, make_optimizer
 from selfstudy.learning.order import Order
+from selfstudy.learning.sharding import shard, unshard, whole
 from selfstudy.learning.train_log import Record, TrainLog
 from selfstudy.learning.world import World, started
 from selfstudy.models.attention import flat
@@ -87,8 +88,10 @@ def train(
     """
     if not objective.items:
         raise TrainingError("nothing to learn from: there is not one example or pair")
+    if settings.sharding == "fsdp" and after_step is not None:
+        raise TrainingError("a sharded model cannot be looked at while it learns; set preference.guard=off")
     shared = (objective, settings, compute, seed, workdir)
-    follow = partial(_follow, *shared, after_step is not None)
+    follow = partial(_follow, *shared, after_step is not None, ctx.checkpoint_every)
     with started(settings.devices, model, compute.device, follow) as world:
         run, done = _prepare(*shared, world, model)
         stopped = False
@@ -105,7 +108,9 @@ def train(
                     _set_mode(model, settings)
                 if done % ctx.checkpoint_every == 0 and done < run.planned and not stopped:
                     log.sync()
-                    save_checkpoint(workdir, done, model, run.optimizer)
+                    save_checkpoint(workdir, done, run.model, run.optimizer)
+            if run.model is not model:
+                unshard(run.model, model)
     tokens, positions = (int(sum(record[name] for record in log.records)) for name in ("tokens", "positions"))
     return TrainFacts(done, run.planned, stopped, tokens, positions, log.records[-1])
 
@@ -117,6 +122,7 @@ def _follow(
     seed: int,
     workdir: Path,
     watched: bool,
+    checkpoint_every: int,
     world: World,
     model: PreTrainedModel,
 ) -> None:
@@ -130,6 +136,10 @@ def _follow(
             _step(run, done)
             done += 1
             stopped = watched and world.agree(False)
+            if run.model is not model and done % checkpoint_every == 0 and done < run.planned:
+                save_checkpoint(workdir, done, run.model, run.optimizer, write=False)
+        if run.model is not model:
+            unshard(run.model, model)
 
 
 def _prepare(
@@ -144,9 +154,11 @@ def _prepare(
     """Return what all steps need, and how many are done."""
     accelerator = _accelerator(compute.device)
     model.to(torch.device("cuda", world.rank) if compute.device == "cuda" else accelerator.device)
+    world.spread(model)
+    if settings.sharding == "fsdp":
+        model = shard(model, world)
     optimizer = make_optimizer(model, settings)
     done = load_checkpoint(workdir, model, optimizer)
-    world.spread(model)
     grouped = settings.order == "grouped"
     owners = [item.group if grouped else number for number, item in enumerate(objective.items)]
     order = Order(owners, None if settings.order == "given" else seed)
@@ -175,23 +187,30 @@ def _step(run: _Run, step: int) -> Record:
     model, objective, settings, world = run.model, run.objective, run.settings, run.world
     batch = run.order.batch(step, settings.batch_size)
     seq2seq = family(model) == "seq2seq"
-    mine = (
-        shares(objective.groups, objective.items, batch, world.size, seq2seq)[world.rank] if world.size > 1 else batch
-    )
-    parts = micro_batches(objective.groups, objective.items, mine, settings.tokens_per_batch, seq2seq)
+    split = partial(micro_batches, objective.groups, objective.items)
+    everyones = [
+        split(share, settings.tokens_per_batch, seq2seq)
+        for share in shares(objective.groups, objective.items, batch, world.size, seq2seq)
+    ]
+    parts, sharded = everyones[world.rank], settings.sharding == "fsdp"
+    # All processes of a sharded model must run it equally often: those with less to do compute something for nothing.
+    extra = max(map(len, everyones)) - len(parts) if sharded else 0
     total = objective.total(batch)
     losses: list[Tensor] = []
     metrics: dict[str, Tensor] = {name: torch.zeros((), device=model.device) for name in objective.metrics}
     tokens = positions = 0
     run.optimizer.zero_grad(set_to_none=True)
-    for number, part in enumerate(parts):
+    for number, part in enumerate([*parts, *[batch[:1]] * extra]):
         groups, rows = select(objective.groups, [objective.items[index] for index in part])
         torch.manual_seed(derive(run.seed, "dropout", step, number, *([world.rank] if world.rank else [])))
         with flat(model, encoder=True):  # gradient checkpointing attends once more in the backward pass
             with autocast(run.compute):
                 logps = logprobs(model, groups)
             loss, found = objective.loss(logps, rows, part, total)
-            run.accelerator.backward(loss)
+            # Gradients of a sharded model are averaged.
+            run.accelerator.backward(loss * (world.size if number < len(parts) else 0) if sharded else loss)
+        if number >= len(parts):
+            continue
         losses.append(loss.detach())
         for name, value in found.items():
             metrics[name] = metrics[name] + value
@@ -201,15 +220,16 @@ def _step(run: _Run, step: int) -> Record:
     sums = torch.stack([sum(losses, torch.zeros((), device=model.device)), *metrics.values()])
     counts = torch.tensor([tokens, positions], device=model.device)
     if world.size > 1:
+        world.add_up([sums, counts])
+    if world.size > 1 and not sharded:
         for parameter in trained:
             if parameter.grad is None:  # this process had no share
                 parameter.grad = torch.zeros_like(parameter)
         world.add_up([parameter.grad for parameter in trained if parameter.grad is not None])
-        world.add_up([sums, counts])
     rate = settings.rate(step + 1, run.planned)
     for part_of_optimizer in run.optimizer.param_groups:
         part_of_optimizer["lr"] = rate
-    norm = run.accelerator.clip_grad_norm_(trained, settings.max_grad_norm)
+    norm = whole(run.accelerator.clip_grad_norm_(trained, settings.max_grad_norm))
     # The one place where the host waits for the device; nothing has been changed yet.
     values: list[float] = torch.cat([torch.stack([norm, *losses]), sums]).tolist()
     _refuse_non_finite(run, step, batch, parts, values[1 : len(parts) + 1], values[0])
