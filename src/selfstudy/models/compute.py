@@ -20,6 +20,14 @@ def _device(value: Any) -> Any:
     return ("cuda" if torch.cuda.is_available() else "cpu") if value == "auto" else value
 
 
+def _dtype(value: Any) -> Any:
+    if value == "float16":
+        raise ValueError(
+            "float16 ends at 65,504, which T5's activations exceed, and small gradients vanish in it; use bfloat16"
+        )
+    return value
+
+
 def _devices(value: Any, info: ValidationInfo) -> Any:
     if value != "auto":
         return value
@@ -47,7 +55,7 @@ class Compute(Settings):
     """
 
     device: Annotated[Literal["cpu", "cuda"], BeforeValidator(_device)] = Field("auto", validate_default=True)
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Annotated[Literal["float32", "bfloat16"], BeforeValidator(_dtype)] = "float32"
     devices: Annotated[int, BeforeValidator(_devices), Field(ge=1, le=512), OUTSIDE_IDENTITY] = 1
     threads: Annotated[int, BeforeValidator(_threads), Field(ge=1, le=512)] = Field("auto", validate_default=True)
     deterministic: bool = False
