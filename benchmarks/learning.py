@@ -19,7 +19,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -33,10 +33,12 @@ from learners.task import Dtype, Kind, Learned, Task
 from safetensors.torch import load_file, save_file
 from torch.utils.flop_counter import FlopCounterMode
 
-from selfstudy.learning.groups import select
-from selfstudy.learning.logprobs import logprobs
+import selfstudy.learning.logprobs
+from selfstudy.learning.groups import collate, micro_batches, select
+from selfstudy.learning.logprobs import decoder_start, logprobs
 from selfstudy.models.compute import DTYPES
-from selfstudy.models.load import load_model
+from selfstudy.models.load import load_model, save_model
+from selfstudy.models.presets import build, find_preset
 from selfstudy.models.tokenizers import Family
 
 MODELS: dict[str, Family] = {"llama-20m": "causal", "llama-100m": "causal", "t5-20m": "seq2seq"}
@@ -80,6 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for kind in options.kinds.split(","):
             for dtype in options.dtypes.split(","):
                 _compare(options, name, kind, dtype, outcome)
+    if options.vocabulary:
+        _vocabulary(options)
     print(f"### Targets\n\n{markdown(['target', 'to reach', 'reached', ''], outcome.targets)}\n")
     print("\n".join(f"- {fault}" for fault in outcome.faults), flush=True)
     return 1 if outcome.faults else 0
@@ -97,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--warm", type=int, default=2, help="steps before those")
     add("--repeats", type=int, default=3)
     add("--tokens-per-batch", type=int, default=4096, help="of this project's trainer")
+    add("--vocabulary", type=int, default=150_000, help="of a model of 20M and its embeddings; 0 leaves it out")
     add("--threads", type=int, default=len(os.sched_getaffinity(0)))
     add("--cache", type=Path, default=Path(__file__).parent / ".cache")
     return parser
@@ -128,9 +133,10 @@ def _compare(options: argparse.Namespace, name: str, kind: Kind, dtype: Dtype, o
         rows.append([shown, *cells])
     title = f"{name}, {kind.upper()}, {dtype}, {task.batch} {unit} a step"
     print(f"### {title}\n\n{markdown(['', f'{unit}/s', 'memory, MiB', 'reference, s', 'last loss'], rows)}\n")
-    operations, rate = _operations(task), product_rate(DTYPES[dtype])
+    (operations, padding), rate = _work(task), product_rate(DTYPES[dtype])
     share = 100 * operations * speeds["ours"] / rate
     said = f"{operations * speeds['ours'] / 1e9:.0f} of the machine's {rate / 1e9:.0f} GFLOP/s ({share:.0f}%)"
+    said += f"; {100 * padding:.0f}% of attention's rows is padding, and nothing of other layers"
     print(f"{said}. Final weights differ by {apart:.1e} of what they moved.\n", flush=True)
     outcome.target(f"{unit}/s ÷ {peer}, {name}, {dtype}", SPEED[kind, family], speeds["ours"] / speeds["theirs"])
     if (kind, family) == ("dpo", "causal"):
@@ -139,6 +145,23 @@ def _compare(options: argparse.Namespace, name: str, kind: Kind, dtype: Dtype, o
         outcome.target(f"% of the matrix-product rate, {kind.upper()}, {name}, {dtype}", RATE[dtype], share)
     if apart > APART[dtype]:
         outcome.faults.append(f"{title}: final weights differ by {apart:.1e} of what they moved")
+
+
+def _vocabulary(options: argparse.Namespace) -> None:
+    """Show what it takes to learn with a large vocabulary, with its logits in chunks and all at once."""
+    task = replace(_task(options, "llama-20m", "sft", "float32"), steps=2)
+    folder = options.cache / "random" / f"llama-20m-{options.vocabulary}"
+    if not folder.is_dir():
+        model, form = load(task.folder)
+        torch.manual_seed(0)
+        wide = build(find_preset("llama-20m"), options.vocabulary, {"eos_token_id": model.config.eos_token_id})
+        save_model(wide, form.tokenizer, folder, {})
+    rows = []
+    for who, shown in (("ours", "this trainer"), ("whole", "this trainer, all logits at once"), ("theirs", "TRL")):
+        learned = alone(who, replace(task, folder=folder), None)
+        rows.append([shown, f"{learned.memory / 2**20:.0f}", f"{min(learned.seconds):.1f}"])
+    heads = ["", "memory, MiB", "seconds a step"]
+    print(f"### A vocabulary of {options.vocabulary:,}, SFT, float32\n\n{markdown(heads, rows)}\n", flush=True)
 
 
 def _task(options: argparse.Namespace, name: str, kind: Kind, dtype: Dtype) -> Task:
@@ -160,8 +183,11 @@ def learn(who: str, task: Task, weights: Path | None) -> Learned:
     """Train, and measure this process; write the final weights if it is said where."""
     torch.set_num_threads(task.threads)
     logging.disable(logging.WARNING)
-    if who == "ours":
+    if who in ("ours", "whole"):
         from learners.ours import learn as train
+
+        if who == "whole":
+            selfstudy.learning.logprobs._LOGITS = 2**60
     else:
         from learners.peers import learn as train
     before = peak_memory()
@@ -181,16 +207,26 @@ def _apart(found: Path, start: Path) -> float:
     return float(torch.as_tensor(apart / moved).sqrt())
 
 
-def _operations(task: Task) -> float:
-    """Return the floating-point operations that an item needs: twice as many backwards as forwards."""
-    model, _ = load(task.folder)
+def _work(task: Task) -> tuple[float, float]:
+    """Return the floating-point operations that an item needs, and how much of the rows of attention is padding.
+
+    Backwards takes twice as many operations as forwards. No other layer sees any padding.
+    """
+    model, form = load(task.folder)
     items = [task.items[place % len(task.items)] for place in range(task.batch * task.steps)]
-    total = 0
+    operations = places = tokens = 0
     for first in range(0, len(items), task.batch):
-        with FlopCounterMode(display=False) as counted, torch.no_grad():
-            logprobs(model, select(task.groups, items[first : first + task.batch])[0])
-        total += 3 * counted.get_total_flops()
-    return total / len(items)
+        batch = range(first, min(first + task.batch, len(items)))
+        seq2seq = form.family == "seq2seq"
+        for part in micro_batches(task.groups, items, batch, task.tokens_per_batch, seq2seq):
+            groups, _ = select(task.groups, [items[index] for index in part])
+            with FlopCounterMode(display=False) as counted, torch.no_grad():
+                logprobs(model, groups)
+            operations += 3 * counted.get_total_flops()
+            rows = collate(groups, decoder_start(model)).rows
+            places += rows.places.numel()
+            tokens += int(rows.lengths.sum())
+    return operations / len(items), 1 - tokens / places
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from selfstudy.learning.objectives import Imitation, Objective, Preference
 from selfstudy.learning.reference import reference_logps
 from selfstudy.learning.trainer import train
 from selfstudy.models.compute import Compute
-from selfstudy.types import Context
+from selfstudy.types import SILENT
 
 
 def learn(task: Task) -> tuple[PreTrainedModel, list[float], list[float], float]:
@@ -31,7 +31,7 @@ def learn(task: Task) -> tuple[PreTrainedModel, list[float], list[float], float]
         clock.append(time.perf_counter())
         losses.append(fields["loss"])
 
-    ctx = Context(emit, _nothing, 10**9)
+    ctx = replace(SILENT, emit=emit, checkpoint_every=10**9)
     start = time.perf_counter()
     objective: Objective = Imitation(task.groups, task.items)
     if task.kind == "dpo":
@@ -42,13 +42,3 @@ def learn(task: Task) -> tuple[PreTrainedModel, list[float], list[float], float]
         train(model, objective, task.settings, compute=compute, seed=0, workdir=Path(folder), ctx=ctx)
     seconds = torch.tensor([begun, *clock], dtype=torch.float64).diff().tolist()
     return model, seconds, losses, begun - start if task.kind == "dpo" else 0.0
-
-
-class _Silent:
-    def advance(self, amount: int = 1, **shown: float | str) -> None:
-        """Show nothing."""
-
-
-@contextmanager
-def _nothing(description: str, total: int) -> Iterator[_Silent]:
-    yield _Silent()

@@ -22,7 +22,7 @@ def test_trainers_take_the_same_steps(kind, trained, tmp_path, monkeypatch, caps
     texts = [["He has 3.\n#### 3", "#### 4 or so", f"Twice.\n#### {n}", "many", "5"] for n in range(8)]
     monkeypatch.setattr(learning, "drawn", lambda *_: list(zip(PROBLEMS, texts, strict=False)))
     options = f"--models toy --kinds {kind} --dtypes float32 --batch 5 --steps 3 --warm 1 --repeats 1 --threads 1"
-    code = learning.main([*options.split(), "--cache", str(tmp_path), "--tokens-per-batch", "300"])
+    code = learning.main([*options.split(), "--cache", str(tmp_path), "--tokens-per-batch", "300", "--vocabulary", "0"])
     printed = capsys.readouterr().out
     assert code == 0, printed
     rows = [
