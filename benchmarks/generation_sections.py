@@ -328,7 +328,7 @@ def bandwidth(options: Options) -> Outcome:
     return Outcome()
 
 
-_LIMIT = "The limit reads all weights and each row's own keys and values once a step; prompts are not in it."
+_LIMIT = "The limit reads all weights, each row's own keys and values and each prompt's once a step."
 
 SECTIONS: Mapping[str, Callable[[Options], Outcome]] = {
     "engines": engines,

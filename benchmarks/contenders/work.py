@@ -28,8 +28,7 @@ def operations(task: Task, drawn: Drawn) -> float:
 def step_bytes(task: Task) -> float:
     """Return the bytes that decoding has to read where all rows are of equal length.
 
-    Every step reads the weights, and each row its own keys and values; encoder–decoder models read a prompt's once for
-    all its rows.
+    Every step reads the weights, each row's own keys and values, and a prompt's once for all its rows.
     """
     layers = list(_layers(task))
     size = task.model.dtype.itemsize
@@ -40,7 +39,7 @@ def step_bytes(task: Task) -> float:
     lengths = [len(prompt) for prompt in task.prompts]
     before = 0 if task.format.family == "seq2seq" else sum(lengths)
     rows = len(lengths) * task.samples
-    seen = length * task.samples * before + rows * length * (length + 1) // 2
+    seen = length * before + rows * length * (length + 1) // 2
     steps = math.ceil(rows / task.rows) * length
     return float(size * (steps * weights + own * seen + shared * length * sum(lengths)))
 

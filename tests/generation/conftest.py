@@ -133,9 +133,18 @@ def make_requests(lengths: Sequence[int], samples: int = 1) -> list[Request]:
     return [Request(f"p{i}", prompt, range(samples)) for i, prompt in enumerate(prompts)]
 
 
-def make_engine(model, tokenizer, *, notation=ANGLE, seed=0, **settings) -> Engine:
-    settings = {"hook": NO_HOOK} | settings
-    return Engine(model, tokenizer, SamplingSettings(**settings), notation=notation, seed=seed, purpose="test")
+def make_engine(
+    model,
+    tokenizer,
+    *,
+    notation=ANGLE,
+    seed=0,
+    purpose="test",
+    round=0,
+    **settings,
+) -> Engine:
+    sampling = SamplingSettings(**{"hook": NO_HOOK} | settings)
+    return Engine(model, tokenizer, sampling, notation=notation, seed=seed, purpose=purpose, round=round)
 
 
 def scripted_model(script: Sequence[int], vocabulary: int, eos: int = 1) -> GPT2LMHeadModel:

@@ -49,6 +49,24 @@ def test_errors_leave_nothing_behind(monkeypatch):
     assert not any("forward" in vars(module) for module in model.modules())
 
 
+def test_weights_that_cannot_be_packed_leave_nothing_behind(monkeypatch):
+    monkeypatch.setattr(packing, "_WEIGHTS", 1)
+    monkeypatch.setattr(packing, "_packable", lambda model: True)
+    calls = []
+
+    def fail(layer):
+        calls.append(layer)
+        if len(calls) == 3:
+            raise RuntimeError("can't allocate memory")
+        return layer.forward
+
+    monkeypatch.setattr(packing, "_packed_forward", fail)
+    model = tiny_llama(400)
+    with pytest.raises(RuntimeError, match="can't allocate"), packed(model):
+        pass
+    assert not any("forward" in vars(module) for module in model.modules())
+
+
 def test_models_too_large_for_a_second_copy_go_without(monkeypatch):
     monkeypatch.setattr(packing, "_WEIGHTS", 1)
     monkeypatch.setattr(packing, "_BYTES", 1000)

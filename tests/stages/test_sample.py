@@ -45,14 +45,16 @@ class Counting(Hook):
 
 
 class _Bound:
+    def start(self):
+        return _Row()
+
+
+class _Row:
     def __init__(self):
         self.counts = Counter()
 
-    def start(self):
-        return self
-
     def feed(self, token_id):
-        self.counts.update(seen=1, tokens=1000)
+        self.counts.update({"seen": 1, "tokens": 1000, f"token {token_id}": 1})
 '''
 
 
@@ -194,6 +196,14 @@ def test_what_the_hook_counts_is_summed_over_shards(tmp_path: Path) -> None:
     assert len(facts) == 3
     assert sum(part["counts"]["seen"] for part in facts) == metrics["seen"]
     assert [part["halved"] for part in facts] == [0, 0, 0]
+    # Whichever shards a process drew before, a shard's facts are the same.
+    before = contents(out)
+    for number in (0, 2):
+        (out / f"part-{number:05d}.jsonl").unlink()
+        (out / f"part-{number:05d}.json").unlink()
+    again, _ = run(stage(sampling=sampling, count=4), inputs(tmp_path, problems=14), out)
+    assert contents(out) == before
+    assert again == metrics
 
 
 def test_where_memory_ran_out_the_artifact_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,9 @@ from torch.nn import functional as F
 
 # One block's cumulative sum is taken per draw, instead of the whole vocabulary's.
 _BLOCK = 256
+# Sums of weights are exact in integers, and so the same in whatever order a device adds them up: the largest weight
+# counts 2⁴⁴, so that those of 2¹⁸ tokens fit into 64 bits.
+_ONE = 2.0**44
 
 
 def uniforms(keys: Sequence[int], positions: Sequence[int]) -> npt.NDArray[np.float64]:
@@ -67,9 +70,9 @@ def _filtered(logits: Tensor, top_k: int | None, top_p: float | None) -> Tensor:
         values, tokens = logits.sort(stable=True, dim=-1, descending=True)
         if top_k is not None:
             values, tokens = values[:, :top_k], tokens[:, :top_k]
-        probabilities = values.double().softmax(-1)
-        before = probabilities.cumsum(-1) - probabilities
-        values = values.masked_fill(before >= top_p, -torch.inf)
+        parts = (values.double().softmax(-1) * _ONE).round().long()
+        # A set that falls short by less than rounding has reached it.
+        values = values.masked_fill(parts.cumsum(-1) - parts >= (top_p - 2.0**-24) * _ONE, -torch.inf)
     elif top_k is not None and top_k < logits.shape[-1]:
         values, tokens = logits.topk(top_k, -1)
     else:
@@ -82,14 +85,18 @@ def _invert(logits: Tensor, uniform: Tensor) -> Tensor:
     """Return (S,) the first token at which the distribution function exceeds ``uniform``."""
     weights = (logits - logits.amax(-1, keepdim=True)).exp()
     padded = F.pad(weights, (0, -weights.shape[-1] % _BLOCK)).view(len(weights), -1, _BLOCK)
-    sums = padded.sum(-1).double()
+    sums = (padded.sum(-1).double() * _ONE).ceil().long()
     through = sums.cumsum(-1)
-    target = uniform[:, None] * through[:, -1:]
-    # Rounding must not reach past the last block, and below the last token, that has any weight.
-    last = (through < through[:, -1:]).sum(-1, keepdim=True)
-    block = torch.minimum((through <= target).sum(-1, keepdim=True), last)
-    within = (target - (through - sums).gather(-1, block)) / sums.gather(-1, block)  # in [0, 1), but for rounding
-    chosen = padded.gather(1, block[:, :, None].expand(-1, 1, _BLOCK))[:, 0].double().cumsum(-1)
+    target = _below(uniform[:, None] * through[:, -1:].double(), through[:, -1:])
+    block = (through <= target).sum(-1, keepdim=True)
+    rest, size = target - (through - sums).gather(-1, block), sums.gather(-1, block)
+    # The block's weights one by one, of which the float sum above need not be exactly the sum.
+    chosen = (padded.gather(1, block[:, :, None].expand(-1, 1, _BLOCK))[:, 0].double() * _ONE).ceil().long().cumsum(-1)
     total = chosen[:, -1:]
-    inside = torch.minimum((chosen <= within * total).sum(-1), (chosen < total).sum(-1))
+    inside = (chosen <= _below((rest.double() + 0.5) / size * total, total)).sum(-1)
     return block[:, 0] * _BLOCK + inside
+
+
+def _below(value: Tensor, total: Tensor) -> Tensor:
+    """Return a whole number in [0, total)."""
+    return torch.minimum(value.long(), total - 1)

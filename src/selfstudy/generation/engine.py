@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Annotated
@@ -66,9 +66,9 @@ class SamplingSettings(Settings):
         top_p: Of those, draw from the smallest set of the most likely whose probability reaches this.
         max_new_tokens: Of a completion, forced ones and the end-of-sequence token included.
         hook: Sees every drawn token and may force others.
-        max_batch_tokens: Rows times the longest row (prompt and completion for causal models, completion for others).
-            None: 256 rows, or as many as need no more memory than the weights, or 1 GiB if that is more. Where memory
-            runs out nevertheless, it is halved and the shard marked.
+        max_batch_tokens: Rows times the tokens that a row may need, prompt and completion. None: 256 rows, or as many
+            as need no more memory than the weights, or 1 GiB if that is more. Where memory runs out nevertheless, it is
+            halved and the shard marked.
     """
 
     temperature: Annotated[float, Field(ge=0)] = 0.7
@@ -86,6 +86,7 @@ class Engine:
         model: May change its weights between two calls of :meth:`generate`.
         tokenizer: Decodes completions.
         settings: How samples are drawn.
+        counts: What the hook did in all samples so far.
         halved: How often memory ran out, and ``max_batch_tokens`` was halved for the rest of a call.
     """
 
@@ -121,12 +122,8 @@ class Engine:
         self._draws = (seed, purpose, round)
         self._stop = _stop_tokens(model)
         self._facts: Facts = probe(model)
+        self.counts: Counter[str] = Counter()
         self.halved = 0
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        """Return what the hook counted since the engine was made."""
-        return self._hook.counts
 
     def check(self, requests: Sequence[Request]) -> None:
         """Refuse prompts that cannot be computed.
@@ -139,12 +136,15 @@ class Engine:
             raise ModelError(f"{_listed(empty)}: the prompt has no tokens; check the prompt template")
         new = self.settings.max_new_tokens
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        if limit is not None and family(self.model) == "causal":
-            over = [f"{r.problem_id} ({len(r.prompt_ids)})" for r in requests if len(r.prompt_ids) + new > limit]
+        if limit is not None:
+            causal = family(self.model) == "causal"  # else prompt and completion have positions of their own, as BART's
+            needed = [len(r.prompt_ids) + new if causal else max(len(r.prompt_ids), new) for r in requests]
+            over = [f"{r.problem_id} ({len(r.prompt_ids)})" for r, n in zip(requests, needed, strict=True) if n > limit]
             if over:
                 raise ModelError(
-                    f"{_listed(over)}: prompt (its tokens in parentheses) and max_new_tokens={new} need more than the "
-                    f"{limit} positions of {type(self.model).__name__}; lower max_new_tokens, or leave these out"
+                    f"{_listed(over)}: prompt (its tokens in parentheses) {'and' if causal else 'or'} "
+                    f"max_new_tokens={new} need more than the {limit} positions of {type(self.model).__name__}; lower "
+                    "max_new_tokens, or leave these out"
                 )
         longest = max((len(request.prompt_ids) for request in requests), default=0)
         check_window(self.model, self._facts, longest + new)
@@ -175,6 +175,8 @@ class Engine:
             # Outside of the handler, so that the traceback no longer holds the run's tensors.
             left = [r for n, r in enumerate(requests) if any((n, index) not in done for index in r.indices)]
             tokens = self._halve(tokens, requests, left, fault)
+        for row in done.values():
+            self.counts.update(row.hook.counts)
         order = ((number, index) for number, request in enumerate(requests) for index in request.indices)
         return [self._sample(requests[number], done[number, index]) for number, index in order]
 
@@ -183,9 +185,8 @@ class Engine:
         return max(1, self._batch_tokens(requests) // self._row_tokens(requests))
 
     def _row_tokens(self, requests: Sequence[Request]) -> int:
-        """Return the tokens of the longest possible row."""
-        prompt = max((len(r.prompt_ids) for r in requests), default=1) if family(self.model) == "causal" else 1
-        return self.settings.max_new_tokens + prompt
+        """Return the tokens that a row may need: its own, and a prompt that it shares with no other row."""
+        return self.settings.max_new_tokens + max((len(r.prompt_ids) for r in requests), default=1)
 
     def _batch_tokens(self, requests: Sequence[Request]) -> int:
         if self.settings.max_batch_tokens is not None:
@@ -199,7 +200,7 @@ class Engine:
         Raises:
             ModelError: That was one row already; names the problems.
         """
-        rows = tokens // self._row_tokens(requests)
+        rows = min(tokens // self._row_tokens(requests), sum(len(request.indices) for request in left))
         if rows <= 1:
             raise ModelError(
                 f"{_listed([r.problem_id for r in left])}: memory ran out with a single row ({fault}); lower "
@@ -260,9 +261,9 @@ class _Run:
                 for row in finished:
                     self.done[row.request, row.index] = row
                     self._release(row.request)
-                self._fill()
                 if bar is not None:
                     bar.advance(len(finished))
+                self._fill()
             if step % _SORT_STEPS == 0:
                 self._sort()
 
@@ -359,7 +360,8 @@ def _stop_tokens(model: PreTrainedModel) -> frozenset[int]:
 
 def _out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out; on a CPU torch has no class of its own for that."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    said = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(part in str(error) for part in said)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -24,15 +24,12 @@ def packed(model: PreTrainedModel) -> Iterator[None]:
     ``F.linear`` does) costs as much as the product. Elsewhere than on an x86 CPU nothing happens.
     """
     layers = [module for module in model.modules() if type(module) is nn.Linear and module.weight.numel() >= _WEIGHTS]
-    if not _packable(model):
-        layers = []
-    for layer in layers:
-        setattr(layer, "forward", _packed_forward(layer))  # noqa: B010 # found before the class's own
-    try:
+    with ExitStack() as stack:
+        for layer in layers if _packable(model) else ():
+            forward = _packed_forward(layer)
+            setattr(layer, "forward", forward)  # noqa: B010 # found before the class's own
+            stack.callback(delattr, layer, "forward")
         yield
-    finally:
-        for layer in layers:
-            del layer.forward
 
 
 def _packed_forward(layer: nn.Linear) -> Callable[[Tensor], Tensor]:

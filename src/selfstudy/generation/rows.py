@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass, field
 
+from selfstudy.errors import PluginError
 from selfstudy.generation.hooks import RowHook
 from selfstudy.types import Finish
 
@@ -47,6 +48,9 @@ class Row:
             logprob: Its untempered log-probability.
             stop: Tokens that end a completion; they are part of it.
             limit: Tokens of a completion; what a hook forces beyond is cut.
+
+        Raises:
+            PluginError: The hook forces a token that ends a completion.
         """
         self.cached += len(self.pending)
         self.tokens.append(token)
@@ -60,6 +64,11 @@ class Row:
             self.pending = [token]
         else:
             self._force(forced.token_ids, forced.replace_last, token, logprob, limit)
+            if any(written in stop for written in forced.token_ids):
+                raise PluginError(
+                    f"the hook forces {list(forced.token_ids)}, and one of these ends a completion; that one only the "
+                    "model may write"
+                )
         if len(self.tokens) >= limit:
             self.finish = "length"
 

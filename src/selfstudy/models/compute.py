@@ -70,6 +70,8 @@ class Compute(Settings):
     def apply(self, place: str | None = None) -> None:
         """Set the process's threads, kernels and GPU; stages call it before they touch a tensor."""
         torch.set_num_threads(self.threads)
+        if self.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it, before its first call
         torch.use_deterministic_algorithms(self.deterministic and self.device == "cuda", warn_only=False)
         if place is not None and place.startswith("cuda:"):
             torch.cuda.set_device(place)

@@ -113,7 +113,8 @@ class DrawnShards:
         engine, path = self._solver.engine, self._path(number)
         counts, halved = dict(engine.counts), engine.halved
         samples = self._solver.draw(self._shards[number], bar)
-        counted = {name: count - counts.get(name, 0) for name, count in engine.counts.items()}
+        # Without zeros: which names are known depends on the shards that this process drew before.
+        counted = {name: more for name, count in engine.counts.items() if (more := count - counts.get(name, 0))}
         write_json(path.with_suffix(".json"), {"counts": counted, "halved": engine.halved - halved})
         write_records(path, samples)
 

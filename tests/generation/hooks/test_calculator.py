@@ -83,7 +83,6 @@ def test_the_decoded_text_is_exactly_the_annotation(case, expression):
 
 def test_several_in_a_row_leave_the_text_between_them_alone(case):
     tokenizer, notation, bound = case
-    before = dict(bound.counts)
     row = Row(0, 0, 0, 0, 0, [0], bound.start())
     wanted = ""
     for a, b in ((3, 4), (15, 27), (8, 8)):
@@ -94,25 +93,24 @@ def test_several_in_a_row_leave_the_text_between_them_alone(case):
         wanted += b"".join(bound.texts[i] for i in ids).decode() + f"{space}{a + b}{notation.closing}"
     assert decode_completion(row.tokens, tokenizer) == wanted.removeprefix(" ")
     assert len(row.forced) == 3
-    assert bound.counts["evaluated"] == before["evaluated"] + 3
+    assert row.hook.counts == {"annotations": 3, "evaluated": 3}
 
 
 def test_what_it_cannot_evaluate_is_left_and_counted(case):
     tokenizer, notation, bound = case
-    before = dict(bound.counts)
+    left = 0
     for expression in ("3/0", "three", "3++", ""):
         ids = say(f"So {notation.opening}{expression}{notation.equals}7{notation.closing}", tokenizer)
         row = write(bound, ids)
         assert (row.tokens, row.forced) == (ids, [])
-    left = bound.counts["left"] - before["left"]
-    assert left == bound.counts["annotations"] - before["annotations"]
+        assert row.hook.counts["evaluated"] == 0
+        assert row.hook.counts["left"] == row.hook.counts["annotations"]
+        left += row.hook.counts["left"]
     assert left >= 3  # "[  = 7 ]" is none where two spaces become one
-    assert bound.counts["evaluated"] == before["evaluated"]
 
 
 def test_text_that_is_no_annotation_is_left(case):
     tokenizer, notation, bound = case
-    before = dict(bound.counts)
     opening, closing, equals = notation.opening, notation.closing, notation.equals
     for text in (
         f"So 3+4{equals}7 apples.",
@@ -120,8 +118,9 @@ def test_text_that_is_no_annotation_is_left(case):
         f"So {opening}3+4 and then {'more and ' * 30}{equals}",
     ):
         ids = say(text, tokenizer)
-        assert write(bound, ids).tokens == ids
-    assert bound.counts == before
+        row = write(bound, ids)
+        assert row.tokens == ids
+        assert not row.hook.counts
 
 
 def test_a_newline_ends_what_was_open():
@@ -240,7 +239,7 @@ def test_inside_the_engine():
     assert completion.token_ids[-1] == tokenizer.eos_token_id
     (span,) = completion.forced
     assert decode_completion(completion.token_ids[span[0] : span[1]], tokenizer) in ("70>>", "=70>>")
-    assert engine.counts == {"annotations": 1, "evaluated": 1, "left": 0}
+    assert engine.counts == {"annotations": 1, "evaluated": 1}
     assert re.fullmatch(r"He has <<30\+40=70>>", decode_completion(completion.token_ids[: span[1]], tokenizer))
 
 

@@ -22,7 +22,7 @@ class Forced(NamedTuple):
     """What a hook writes after the token it was shown.
 
     Attributes:
-        token_ids: At least one token.
+        token_ids: At least one token; none that ends a completion.
         replace_last: Whether they stand in the place of the token it was shown.
     """
 
@@ -31,22 +31,22 @@ class Forced(NamedTuple):
 
 
 class RowHook(Protocol):
-    """A hook at work on one row."""
+    """A hook at work on one row.
+
+    Attributes:
+        counts: What it did there.
+    """
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Return what it did in this row."""
 
     def feed(self, token_id: int) -> Forced | None:
         """Take the row's next drawn token in; what is returned is written without being shown again."""
 
 
 class BoundHook(Protocol):
-    """A hook bound to a tokenizer.
-
-    Attributes:
-        counts: What it did so far, over all rows.
-    """
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        """Return what it did so far, over all rows."""
+    """A hook bound to a tokenizer."""
 
     def start(self) -> RowHook:
         """Begin a row."""

@@ -39,17 +39,12 @@ class Calculator(Hook):
 
 
 class BoundCalculator:
-    """A calculator for one tokenizer and notation.
-
-    Attributes:
-        counts: ``annotations`` that came as far as ``=``; of them, ``evaluated`` and ``left`` to the model.
-    """
+    """A calculator for one tokenizer and notation."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, notation: Notation, decimals: int):
         self.notation = notation
         self.decimals = decimals
         self.texts = token_texts(tokenizer)
-        self.counts: Counter[str] = Counter(annotations=0, evaluated=0, left=0)
         # The result comes after the sign itself; what follows it in the notation (a space) is ours to write.
         self.opening, self.closing = notation.opening.encode(), notation.closing.encode()
         self.equals = notation.equals.rstrip().encode()
@@ -96,14 +91,19 @@ class BoundCalculator:
 
 
 class RowCalculator:
-    """Follows one row."""
+    """Follows one row.
 
-    __slots__ = ("_calculator", "_text")
+    Attributes:
+        counts: ``annotations`` that came as far as ``=``; of them, ``evaluated`` and ``left`` to the model.
+    """
+
+    __slots__ = ("_calculator", "_text", "counts")
 
     def __init__(self, calculator: BoundCalculator):
         self._calculator = calculator
         # From the last opening marker on; outside of annotations, what may be the beginning of a marker.
         self._text = b""
+        self.counts: Counter[str] = Counter()
 
     def feed(self, token_id: int) -> Forced | None:
         """Take a drawn token in; return the result and closing marker once an expression and ``=`` are complete."""
@@ -123,8 +123,8 @@ class RowCalculator:
             return None
         self._text = b""
         forced = self._force(text[: len(text) - len(behind)], piece, expression, behind)
-        bound.counts["annotations"] += 1
-        bound.counts["left" if forced is None else "evaluated"] += 1
+        self.counts["annotations"] += 1
+        self.counts["left" if forced is None else "evaluated"] += 1
         return forced
 
     def _force(self, through_equals: bytes, piece: bytes, expression: bytes, behind: bytes) -> Forced | None:

@@ -18,7 +18,7 @@ class Off(Hook):
         return _Silent()
 
 
-class _Silent:
+class _Silent:  # for all rows
     counts: Mapping[str, int] = {}
 
     def start(self) -> _Silent:
