@@ -12,6 +12,7 @@ import importlib
 import inspect
 import pkgutil
 import sys
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +24,9 @@ from selfstudy.config import Settings
 from selfstudy.errors import ConfigError, PluginError, did_you_mean
 
 T = TypeVar("T", bound=Settings)
+
+# Where the module of a user's file keeps the bytes that were run.
+_SOURCE = "__selfstudy_source__"
 
 
 class PluginSpec(Settings):
@@ -136,6 +140,21 @@ def _from_file(spec: PluginSpec, base: type[Settings]) -> type:
     return classes[0]
 
 
+def imported_files() -> list[tuple[str, str, bytes]]:
+    """Return module name, path and source of the users' files that this process has run: what another one needs.
+
+    Objects of their classes can then be unpickled there, after :func:`import_files`.
+    """
+    modules = [(name, vars(module)) for name, module in sys.modules.items()]
+    return [(name, found["__file__"], found[_SOURCE]) for name, found in modules if _SOURCE in found]
+
+
+def import_files(files: Iterable[tuple[str, str, bytes]]) -> None:
+    """Run what :func:`imported_files` returned in another process."""
+    for name, path, source in files:
+        _imported(Path(path), source, name)
+
+
 def _path(cls: type) -> str:
     return f"{cls.__module__}.{cls.__name__}"
 
@@ -146,6 +165,7 @@ def _imported(path: Path, source: bytes, name: str) -> ModuleType:
         return sys.modules[name]
     module = ModuleType(name)
     module.__file__ = str(path)
+    vars(module)[_SOURCE] = source
     sys.modules[name] = module  # where pydantic looks up what annotations name
     try:
         exec(compile(source, path, "exec", dont_inherit=True), vars(module))

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from selfstudy.errors import TrainingError
 from selfstudy.learning.groups import shares
+from selfstudy.learning.losses import FAMILY, load_loss
 from selfstudy.learning.losses.dpo import Dpo
 from selfstudy.learning.objectives import Imitation, Preference
 from selfstudy.learning.optim import OptimSettings
 from selfstudy.learning.reference import reference_logps
 from selfstudy.learning.trainer import train
+from selfstudy.plugins import parse_spec
 from tests.learning.conftest import VOCAB, all_items, all_pairs, make_model, random_groups
 
 GROUPS = random_groups(6, 3)
@@ -79,6 +81,8 @@ def test_two_processes_stop_and_go_on_together(tmp_path, make_ctx, compute):
         (tmp_path / name).mkdir()
         for devices, look in attempts:
             model = make_model("seq2seq")
+            # As Flan-T5 is, and every preset, whatever the library's config says.
+            model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach() * 0.5)
             try:
                 facts = train(
                     model,
@@ -135,6 +139,48 @@ def test_a_sharded_model_learns_as_a_whole_one_does(family, tmp_path, make_ctx, 
         assert two["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-3)
     start = torch.cat([parameter.detach().flatten() for parameter in make_model(family).parameters()])
     assert (gathered - weights).norm() < 0.01 * (weights - start).norm()
+
+
+HINGE = """
+from selfstudy.learning.losses import PreferenceLoss
+
+
+class Hinge(PreferenceLoss):
+    @property
+    def needs_reference(self):
+        return False
+
+    def reward(self, policy, reference, lengths):
+        return policy / lengths
+
+    def of_margin(self, margin):
+        return (1 - margin).clamp(min=0)
+"""
+
+
+def test_a_loss_of_the_users_own_is_known_to_all(tmp_path, ctx, compute):
+    (tmp_path / "hinge.py").write_text(HINGE)
+    loss = load_loss(parse_spec(FAMILY, str(tmp_path / "hinge.py")))
+    objective = Preference(GROUPS, all_pairs(GROUPS), torch.zeros(18), loss)
+    facts = train(
+        make_model("causal"), objective, settings(2, max_steps=1), compute=compute, seed=0, workdir=tmp_path, ctx=ctx
+    )
+    assert facts.steps == 1
+
+
+def test_a_process_that_never_begins_is_not_waited_for(tmp_path, ctx, compute):
+    model = make_model("causal")
+    model.config.vocab_size += 1  # another process builds what the config says
+    with pytest.raises(TrainingError, match=r"a training process failed: .*is not what its config says"):
+        train(
+            model,
+            Imitation(GROUPS, all_items(GROUPS)),
+            settings(2),
+            compute=compute,
+            seed=0,
+            workdir=tmp_path,
+            ctx=ctx,
+        )
 
 
 def test_what_another_process_says_is_reported(tmp_path, ctx, compute):

@@ -9,8 +9,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import signal
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,6 +19,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -25,9 +27,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from selfstudy.errors import TrainingError
+from selfstudy.models.load import is_tied, keep_untied
+from selfstudy.plugins import import_files, imported_files
 
 # Longer than the first process may be busy elsewhere, with a look of the guard at a large model.
 _TIMEOUT = timedelta(hours=12)
+_READY = "ready"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,27 +95,54 @@ def started(size: int, model: PreTrainedModel, device: str, follow: Follow) -> I
     others: list[tuple[SpawnProcess, Connection]] = []
     with tempfile.TemporaryDirectory() as folder:
         meeting = Path(folder, "meeting")
-        work = pickle.dumps((type(model), model.config, follow))
+        # Whether the output layer is the embedding only the model knows: T5's config says so whatever is true.
+        skeleton = (type(model), model.config, is_tied(model), {n: tuple(p.shape) for n, p in model.named_parameters()})
+        work = pickle.dumps((skeleton, follow))
         try:
             for rank in range(1, size):
                 ours, theirs = multiprocessing.Pipe()
-                process = multiprocessing.get_context("spawn").Process(
-                    target=_follow,
-                    args=(work, World(rank, size), str(meeting), device, torch.get_num_threads(), theirs),
-                    daemon=True,
+                facts = (
+                    imported_files(),
+                    work,
+                    World(rank, size),
+                    str(meeting),
+                    device,
+                    torch.get_num_threads(),
+                    theirs,
                 )
+                process = multiprocessing.get_context("spawn").Process(target=_follow, args=facts, daemon=True)
                 process.start()
                 theirs.close()
                 others.append((process, ours))
+            _await(others)
             _meet(World(0, size), str(meeting), device)
             yield World(0, size)
         except BaseException as error:
-            said = _words(others)
-            if said and isinstance(error, RuntimeError):  # that a connection closed is a symptom
+            said = _words(others) if isinstance(error, RuntimeError) else ""
+            if said:  # that a connection closed is a symptom
                 raise TrainingError(f"a training process failed: {said}") from error
             raise
         finally:
             _end(others)
+
+
+def _await(others: Sequence[tuple[SpawnProcess, Connection]]) -> None:
+    """Wait until all others are ready to meet: whoever is not there by then would be waited for without end.
+
+    Raises:
+        TrainingError: One failed; with its words.
+    """
+    for process, connection in others:
+        try:
+            said = connection.recv()
+        except (EOFError, OSError):
+            process.join()
+            raise TrainingError(
+                f"a training process (process {process.pid}) ended with status {process.exitcode} before it began, and "
+                'said why above; a script of your own must start a run below `if __name__ == "__main__":`'
+            ) from None
+        if said != _READY:
+            raise TrainingError(f"a training process failed: {said}")
 
 
 def _meet(world: World, meeting: str, device: str) -> None:
@@ -122,19 +154,46 @@ def _meet(world: World, meeting: str, device: str) -> None:
     )
 
 
-def _follow(work: bytes, world: World, meeting: str, device: str, threads: int, connection: Connection) -> None:
+def _follow(
+    files: list[tuple[str, str, bytes]],
+    work: bytes,
+    world: World,
+    meeting: str,
+    device: str,
+    threads: int,
+    connection: Connection,
+) -> None:
     """What another process does from beginning to end."""
     Thread(target=_end_with_parent, daemon=True).start()
     try:
         torch.set_num_threads(threads)
-        kind, config, follow = pickle.loads(work)
+        import_files(files)
+        skeleton, follow = pickle.loads(work)
+        model = _built(*skeleton)
+        connection.send(_READY)
         _meet(world, meeting, device)
-        follow(world, kind(config))
+        follow(world, model)
         dist.destroy_process_group()
     except BaseException as error:
         with suppress(OSError):
             connection.send(f"{type(error).__name__}: {error}")
         raise
+
+
+def _built(
+    kind: type[PreTrainedModel], config: Any, tied: bool, shapes: Mapping[str, tuple[int, ...]]
+) -> PreTrainedModel:
+    """Make a model of the same parameters as the first process's."""
+    model = kind(config)
+    if is_tied(model) and not tied:
+        output: Any = model.get_output_embeddings()
+        output.weight = nn.Parameter(output.weight.detach().clone())
+        keep_untied(model)
+    found = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    if found != shapes:
+        differing = sorted(set(found.items()) ^ set(shapes.items()))[0][0]
+        raise TrainingError(f"{kind.__name__}: {differing} is not what its config says; train it with devices: 1")
+    return model
 
 
 def _end_with_parent() -> None:
@@ -145,14 +204,16 @@ def _end_with_parent() -> None:
 
 
 def _words(others: Sequence[tuple[SpawnProcess, Connection]]) -> str:
-    """Return what a process said before it failed."""
+    """Return what the processes said before they failed, a cause before what follows from it."""
+    said: list[str] = []
     for process, connection in others:
         with suppress(EOFError, OSError):
-            if connection.poll(1):
-                return str(connection.recv())
-        if process.exitcode:
-            return f"process {process.pid} ended with status {process.exitcode}"
-    return ""
+            while connection.poll(1):
+                said.append(str(connection.recv()))
+        if process.exitcode and process.exitcode < 0:
+            said.append(f"process {process.pid} was killed by {signal.Signals(-process.exitcode).name}")
+    causes = [words for words in said if words != _READY]
+    return min(causes, key=lambda words: "onnection" in words, default="")
 
 
 def _end(others: Sequence[tuple[SpawnProcess, Connection]]) -> None:
