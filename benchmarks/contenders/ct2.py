@@ -50,6 +50,8 @@ class Job:
         limit: Tokens of a completion.
         endless: Never draw EOS.
         notation: Of the calculator; None for no calculator.
+        stops: Tokens at which it is stopped for the calculator.
+        workers: Batches at a time, with their share of the threads.
         seed: Of the first job of a process; the next ones go on from where that ends.
     """
 
@@ -67,6 +69,8 @@ class Job:
     limit: int
     endless: bool
     notation: str | None
+    stops: list[int]
+    workers: int
     seed: int
 
 
@@ -78,6 +82,7 @@ class CTranslate2:
         compute_type: Of the weights.
         calculator: Whether it is stopped at ``=``.
         together: As in :class:`Job`.
+        workers: Batches that are decoded at a time.
         parts: Rows that go on behind a result do so in batches smaller by this. It feeds in token by token what rows
             of a batch have beyond the shortest one, so that rows of like length are better off among themselves.
         environment: Of its process.
@@ -86,6 +91,7 @@ class CTranslate2:
     compute_type: ComputeType
     calculator: bool = False
     together: bool = True
+    workers: int = 1
     parts: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -99,6 +105,7 @@ class CTranslate2:
         """How it computes."""
         chosen = [f"{name}={value}" for name, value in self.environment.items()]
         chosen.append("num_hypotheses" if self.together else "repeated prompts")
+        chosen += [f"{self.workers} batches at a time"] if self.workers > 1 else []
         return ", ".join([*chosen, f"1/{self.parts} of the rows behind a result"] if self.parts > 1 else chosen)
 
     def fastest(self, task: Task) -> CTranslate2:
@@ -110,6 +117,8 @@ class CTranslate2:
             for together in (True, False)
         ]
         best = min(plain, key=lambda way: way._seconds(short))
+        longer = replace(short, problems=task.problems[: task.threads * len(short.problems)])
+        best = min((replace(best, workers=n) for n in {1, task.threads}), key=lambda way: way._seconds(longer))
         if not self.calculator:
             return best
         return min(
@@ -138,6 +147,8 @@ class CTranslate2:
             limit=task.max_new_tokens,
             endless=task.endless,
             notation=task.format.notation.name if self.calculator else None,
+            stops=_stops(task) if self.calculator else [],
+            workers=self.workers,
             seed=seed,
         )
         completions, seconds, forced = _process(tuple(sorted(self.environment.items()))).submit(carry_out, job).result()
@@ -180,7 +191,7 @@ def carry_out(job: Job) -> tuple[list[Tokens], float, int]:
     import ctranslate2  # type: ignore[import-untyped]
 
     ctranslate2.set_random_seed(job.seed)  # heard once, when an engine draws for the first time
-    engine = _engine(job.folder, job.causal, job.compute_type, job.threads)
+    engine = _engine(job.folder, job.causal, job.compute_type, job.threads // job.workers, job.workers)
     if job.notation is None:
         start = time.perf_counter()
         drawn = _generate(engine, job, job.prompts, None, job.samples, job.limit, None)
@@ -189,6 +200,11 @@ def carry_out(job: Job) -> tuple[list[Tokens], float, int]:
     start = time.perf_counter()
     rows = resuming.draw(engine)
     return [row.tokens for row in rows], time.perf_counter() - start, sum(row.forced for row in rows)
+
+
+def _stops(task: Task) -> list[int]:
+    calculator = TextCalculator(task.format.tokenizer, task.format.notation)
+    return calculator.stop_tokens(task.format.gold(problem).token_ids for problem in task.problems)
 
 
 @dataclass
@@ -209,7 +225,7 @@ class _Resuming:
         self._calculator = TextCalculator(tokenizer, NOTATIONS[job.notation or ""])
         self._ids: dict[str, int] = tokenizer.get_vocab()
         self._end: str = tokenizer.eos_token
-        self._stop = [tokenizer.eos_token_id, *self._calculator.stop_tokens()]
+        self._stop = [tokenizer.eos_token_id, *job.stops]
 
     def draw(self, engine: Any) -> list[_Row]:
         """Draw every row of the job."""
@@ -291,11 +307,11 @@ def _generate(
 
 
 @cache
-def _engine(folder: str, causal: bool, compute_type: str, threads: int) -> Any:
+def _engine(folder: str, causal: bool, compute_type: str, threads: int, workers: int) -> Any:
     import ctranslate2
 
     load = ctranslate2.Generator if causal else ctranslate2.Translator
-    return load(folder, compute_type=compute_type, intra_threads=threads, inter_threads=1)
+    return load(folder, compute_type=compute_type, intra_threads=threads, inter_threads=workers)
 
 
 @cache

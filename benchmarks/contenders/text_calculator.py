@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from transformers import PreTrainedTokenizerBase
@@ -38,10 +38,24 @@ class TextCalculator:
         """Return the tokens that follow a completion."""
         return self.answer(self._tokenizer.decode(completion[-TAIL:], skip_special_tokens=True))
 
-    def stop_tokens(self) -> list[int]:
-        """Return the tokens at which an engine without hooks has to stop: those that end in ``=``."""
+    def stop_tokens(self, solutions: Iterable[Sequence[int]]) -> list[int]:
+        """Return the tokens at which an engine without hooks has to stop: those that end in ``=`` within annotations.
+
+        Others, as the ``=`` between an expression and its annotation, would stop it for nothing.
+
+        Args:
+            solutions: Tokens of solutions with annotations.
+        """
         texts = self._tokenizer.batch_decode([[token] for token in range(len(self._tokenizer))])
-        return [token for token, text in enumerate(texts) if text.rstrip().endswith("=")]
+        ending = {token for token, text in enumerate(texts) if text.rstrip().endswith("=")}
+        return sorted(
+            {
+                solution[at]
+                for solution in solutions
+                for at in range(len(solution))
+                if solution[at] in ending and self.after(solution[: at + 1])
+            }
+        )
 
     def _spell(self, result: str) -> tuple[int, ...]:
         before = f"1{self._equals}"

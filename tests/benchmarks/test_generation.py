@@ -133,8 +133,11 @@ def test_a_calculator_finds_open_annotations_only(task):
     for text in ["", "2*3 =", f"{closed} =", f"{waiting}6", f"so {notation.opening}2*{equals}", f"{waiting}6{equals}"]:
         assert calculator.answer(text) == (), text
     assert calculator.answer(closed + waiting) == calculator.answer(waiting)
-    assert all("=" in task.format.tokenizer.decode([token]) for token in calculator.stop_tokens())
-    assert calculator.stop_tokens()
+    solutions = [task.format.gold(problem).token_ids for problem in task.problems]
+    stops = calculator.stop_tokens(solutions)
+    assert stops
+    assert all("=" in task.format.tokenizer.decode([token]) for token in stops)
+    assert calculator.stop_tokens([]) == []
 
 
 def test_operations_are_those_of_the_linear_layers(task):

@@ -20,8 +20,9 @@ from transformers import (
 )
 
 from selfstudy.errors import ConfigError, ModelError
-from selfstudy.learning.logprobs import autocast, check_logprobs, decoder_start, logprobs, plain_logprobs
+from selfstudy.learning.logprobs import autocast, check_logprobs, check_rows, decoder_start, logprobs, plain_logprobs
 from selfstudy.models.compute import Compute
+from selfstudy.types import Group
 from tests.fakes import tiny_t5
 from tests.learning.conftest import VOCAB, make_model, random_groups
 
@@ -206,6 +207,38 @@ def test_probe_names_an_architecture_whose_logits_are_changed_behind_the_layer(m
     model.forward = scaled
     with pytest.raises(ModelError, match=type(model).__name__):
         check_logprobs(model)
+
+
+def rows(length):
+    return [Group("short", (5,), ((6,),)), Group("long", (5,) * (length - 4), ((6, 7), (6, 7, 8, 9)))]
+
+
+def test_rows_beyond_the_positions_are_refused_by_id():
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=VOCAB, n_embd=32, n_layer=2, n_head=4, n_positions=64))
+    check_rows(model, rows(64), check_logprobs(model))
+    with pytest.raises(ModelError, match=r"long \(65\): rows of that many tokens exceed the 64 positions of GPT2"):
+        check_rows(model, rows(65), check_logprobs(model))
+
+
+def test_frequencies_that_change_with_the_longest_row_are_refused():
+    """In a batch with a long row the short ones would change, too."""
+    rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4, "original_max_position_embeddings": 32}
+    model = make_model("causal", max_position_embeddings=64, rope_parameters=rope)
+    check_rows(model, rows(32), check_logprobs(model))
+    with pytest.raises(ModelError, match="exceed 32, where its rotary frequencies change"):
+        check_rows(model, rows(33), check_logprobs(model))
+
+
+def test_windows_that_are_passed_on_are_no_limit():
+    size = {"vocab_size": VOCAB, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    size |= {"num_attention_heads": 4, "num_key_value_heads": 2, "sliding_window": 20}
+    model = MistralForCausalLM(MistralConfig(**size))
+    windowed = check_logprobs(model)
+    assert windowed
+    assert not check_logprobs(make_model("causal"))
+    check_rows(model, rows(40), windowed)
+    with pytest.raises(ModelError, match="exceed sliding_window=20, which its attention is not told of"):
+        check_rows(model, rows(40), False)
 
 
 def test_missing_decoder_start_is_named():

@@ -47,6 +47,19 @@ def test_epochs_or_steps_but_not_both(changes):
         OptimSettings.parse({"learning_rate": 1, "batch_size": 1, "max_steps": 3} | changes, "here")
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"sharding": "fsdp"}, "fsdp needs devices: 2 or more"),
+        ({"sharding": "fsdp", "devices": 2, "lora": {}}, "and no lora"),
+        ({"lora": {"dropout": 0.1}, "dropout": "off"}, "lora.dropout does nothing where dropout is off"),
+    ],
+)
+def test_settings_that_do_not_go_together(changes, said):
+    with pytest.raises(ConfigError, match=said):
+        OptimSettings.parse({"learning_rate": 1, "batch_size": 1, "max_steps": 3} | changes, "here")
+
+
 def test_norms_and_biases_do_not_decay(model):
     optimizer = make_optimizer(model, settings())
     decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}

@@ -190,6 +190,13 @@ def test_stops_early_and_returns_the_sft_model(folder: Path, scripted: type[Scri
     assert same(weights(folder / "out"), weights(folder / "model"))
 
 
+def test_a_sharded_policy_has_no_guard() -> None:
+    settings = {"learning_rate": 1, "batch_size": 1, "max_steps": 3, "sharding": "fsdp", "devices": 2}
+    with pytest.raises(ConfigError, match="a sharded policy cannot be looked at"):
+        PreferenceSettings.parse(settings, "preference")
+    assert PreferenceSettings.parse(settings | {"guard": "off"}, "preference").devices == 2
+
+
 class Killed(BaseException):
     """Stands for a kill: nothing catches it."""
 
@@ -197,7 +204,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("checkpoint_every", [1, 100])
 @pytest.mark.parametrize("every", [1, 2])
 @pytest.mark.parametrize("script", [(1, 2, 4, 3, 3), (3, 2, 2, 9, 9)])
-@pytest.mark.parametrize("lora", [None, {"rank": 2, "dropout": 0.1}], ids=["weights", "lora"])
+@pytest.mark.parametrize("lora", [None, {"rank": 2}], ids=["weights", "lora"])
 def test_killed_between_looks_repeats_none_and_changes_nothing(
     lora: Any, every: int, script: Sequence[int], checkpoint_every: int, folder: Path, scripted: type[Scripted]
 ) -> None:

@@ -24,9 +24,10 @@ from selfstudy.generation.decoder import BAND, Decoder, ragged
 from selfstudy.generation.drawing import draw, uniforms
 from selfstudy.generation.hooks import BoundHook, HookSpec, default_hook, load_hook
 from selfstudy.generation.packing import packed
-from selfstudy.generation.probe import Facts, check_window, probe
+from selfstudy.generation.probe import Facts, probe
 from selfstudy.generation.rows import Row
 from selfstudy.judging.notation import Notation
+from selfstudy.models.attention import check_window
 from selfstudy.models.load import family
 from selfstudy.models.prompts import decode_completion
 from selfstudy.storage.seeding import derive
@@ -147,7 +148,7 @@ class Engine:
                     "max_new_tokens, or leave these out"
                 )
         longest = max((len(request.prompt_ids) for request in requests), default=0)
-        check_window(self.model, self._facts, longest + new)
+        check_window(self.model, self._facts.windowed, longest + new)
 
     def generate(self, requests: Sequence[Request], bar: Progress | None = None) -> list[Sample]:
         """Draw all samples that are asked for, in the order of requests and their indices.

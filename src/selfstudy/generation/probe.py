@@ -79,34 +79,6 @@ def probe(model: PreTrainedModel) -> Facts:
     return Facts(decoder.cache.token_bytes(), bool(decoder.cache.windows))
 
 
-def check_window(model: PreTrainedModel, facts: Facts, length: int) -> None:
-    """Refuse rows so long that something sets in which the probe could not see.
-
-    Raises:
-        ModelError: ``length`` exceeds a window that no layer passed on, or the length at which all rows of a batch
-            change their rotary frequencies together.
-    """
-    config = model.config.get_text_config()
-    rotary = getattr(config, "rope_parameters", None) or {}
-    original = rotary.get("original_max_position_embeddings")
-    if rotary.get("rope_type") in ("longrope", "dynamic") and original is not None and length > original:
-        raise ModelError(
-            f"{type(model).__name__}: rows of up to {length} tokens exceed {original}, where its rotary frequencies "
-            "change for a batch as a whole; lower max_new_tokens or leave out long prompts"
-        )
-    kinds = getattr(config, "layer_types", None)
-    for name, kind, told in (
-        ("sliding_window", "sliding_attention", facts.windowed),
-        ("attention_chunk_size", "chunked_attention", False),
-    ):
-        window = getattr(config, name, None)
-        if window is not None and length > window and (kinds is None or kind in kinds) and not told:
-            raise ModelError(
-                f"{type(model).__name__}: rows of up to {length} tokens exceed {name}={window}, which its attention is "
-                "not told of here; lower max_new_tokens or leave out long prompts"
-            )
-
-
 def _decode(decoder: Decoder, prompts: Chunked, completions: Sequence[Chunked]) -> Tensor:
     """Return (2, steps, V) logits behind each prompt and chunk."""
     decoder.load(prompts, [1, 0])

@@ -17,7 +17,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from selfstudy.errors import ModelError
 from selfstudy.learning.attention import Causal, Cross, Full, Rows, ends
 from selfstudy.learning.groups import Batch, collate
-from selfstudy.models.attention import HIDDEN, Step, flat, parts_of, placed, position_bias
+from selfstudy.models.attention import HIDDEN, Step, check_window, flat, noting_windows, parts_of, placed, position_bias
 from selfstudy.models.compute import Compute
 from selfstudy.models.load import family
 from selfstudy.types import Group
@@ -205,7 +205,7 @@ def autocast(compute: Compute) -> torch.autocast:
 
 
 @torch.no_grad()
-def check_logprobs(model: PreTrainedModel, tolerance: float = 2e-3) -> None:
+def check_logprobs(model: PreTrainedModel, tolerance: float = 2e-3) -> bool:
     """Compare ragged groups with plain one-row forward passes on a few random tokens.
 
     An architecture whose mask, positions or output layer do not work as :func:`logprobs` assumes is found here, when it
@@ -214,6 +214,9 @@ def check_logprobs(model: PreTrainedModel, tolerance: float = 2e-3) -> None:
     Args:
         model: With float32 weights; raise ``tolerance`` for others.
         tolerance: Largest difference of a token's log-probability, nats.
+
+    Returns:
+        Whether any layer said that it looks back a limited way only: :func:`check_rows` wants to know.
 
     Raises:
         ModelError: They differ; names the architecture.
@@ -227,6 +230,8 @@ def check_logprobs(model: PreTrainedModel, tolerance: float = 2e-3) -> None:
     was_training = model.training
     model.eval()
     try:
+        with noting_windows() as windows:
+            logprobs(model, groups)
         together, chunked = logprobs(model, groups).logps, logprobs(model, groups, chunk=4).logps
         alone = torch.cat([plain_logprobs(model, group.prompt_ids, c) for group in groups for c in group.completions])
     finally:
@@ -237,6 +242,34 @@ def check_logprobs(model: PreTrainedModel, tolerance: float = 2e-3) -> None:
             f"{_name(model)}: log-probabilities of completions in one batch differ from those computed alone by up to "
             f"{difference:.2g} nats (at most {tolerance:g} is rounding); this architecture cannot be trained here"
         )
+    return bool(windows)
+
+
+def check_rows(model: PreTrainedModel, groups: Sequence[Group], windowed: bool) -> None:
+    """Refuse rows that are longer than a model's positions, or so long that its attention changes unseen.
+
+    Args:
+        model: To be trained.
+        groups: What it learns from.
+        windowed: As :func:`check_logprobs` found.
+
+    Raises:
+        ModelError: Names the problems, or the architecture.
+    """
+    causal = family(model) == "causal"
+    lengths = {}
+    for group in groups:
+        completion = max(map(len, group.completions), default=0)
+        prompt = len(group.prompt_ids)
+        lengths[group.problem_id] = prompt + completion if causal else max(prompt, completion)
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    over = [f"{name} ({length})" for name, length in lengths.items() if limit is not None and length > limit]
+    if over:
+        shown = ", ".join(over[:10]) + (f" and {len(over) - 10} more" if len(over) > 10 else "")
+        raise ModelError(
+            f"{shown}: rows of that many tokens exceed the {limit} positions of {_name(model)}; leave these out"
+        )
+    check_window(model, windowed, max(lengths.values(), default=0))
 
 
 def plain_logprobs(model: PreTrainedModel, prompt_ids: Sequence[int], completion: Sequence[int]) -> Tensor:

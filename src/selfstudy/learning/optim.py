@@ -28,7 +28,7 @@ class OptimSettings(Settings):
         batch_size: Examples or pairs in a step.
         epochs: Passes over the data; the last step is filled up from the next pass. Either this or ``max_steps``.
         max_steps: Optimizer steps.
-        tokens_per_batch: Positions, padding included, in one forward pass. It only splits a step: the loss is
+        tokens_per_batch: Tokens, prompts included, in one forward pass. It only splits a step: the loss is
             normalised over the whole step.
         order: ``shuffled`` puts examples or pairs in random order; ``grouped`` puts problems in random order, all that
             is learnt of a problem behind each other, so that its prompt is computed once for them; ``given`` leaves
@@ -72,6 +72,12 @@ class OptimSettings(Settings):
     def _sharding_fits(self) -> Self:
         if self.sharding == "fsdp" and (self.devices == 1 or self.lora is not None):
             raise ValueError("sharding: fsdp needs devices: 2 or more, and no lora")
+        return self
+
+    @model_validator(mode="after")
+    def _lora_drops(self) -> Self:
+        if self.lora is not None and self.lora.dropout and self.dropout == "off":
+            raise ValueError("lora.dropout does nothing where dropout is off; set dropout: model, or lora.dropout: 0")
         return self
 
     def total_steps(self, n: int) -> int:

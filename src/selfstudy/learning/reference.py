@@ -31,7 +31,7 @@ def reference_logps(
     Args:
         model: The reference; put into evaluation mode.
         groups: Whose completions.
-        tokens_per_batch: Positions in one forward pass, padding included.
+        tokens_per_batch: Tokens, prompts included, in one forward pass.
         compute: Device and precision, the same as the policy's.
         ctx: Shows progress.
 

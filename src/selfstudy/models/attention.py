@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -80,11 +81,28 @@ def flat_attention(
     if step is None or attention_mask is not None or s_aux is not None:
         what = "does not say which step it is in" if step is None else "masks or sinks of its own"
         raise ModelError(f"{type(module).__name__}: {what}; this architecture is not supported here")
+    noted = _WINDOWS.get()
+    if noted is not None and sliding_window is not None:
+        noted.add(sliding_window)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     return step.attend(Call(module, query, key, value, scale, sliding_window, softcap, dropout)), None
 
 
 AttentionInterface.register(IMPLEMENTATION, flat_attention)
+
+# Where noting_windows() notes; None where nobody asks.
+_WINDOWS: ContextVar[set[int] | None] = ContextVar("windows", default=None)
+
+
+@contextmanager
+def noting_windows() -> Iterator[set[int]]:
+    """Note the windows that layers ask for meanwhile."""
+    noted: set[int] = set()
+    token = _WINDOWS.set(noted)
+    try:
+        yield noted
+    finally:
+        _WINDOWS.reset(token)
 
 
 @contextmanager
@@ -218,3 +236,36 @@ def position_bias(attention: nn.Module, offsets: Tensor) -> Tensor:
     )
     bias: Tensor = holder.relative_attention_bias(buckets)
     return bias.movedim(-1, 0)
+
+
+def check_window(model: PreTrainedModel, windowed: bool, length: int) -> None:
+    """Refuse rows so long that something sets in which a probe with few tokens could not see.
+
+    Args:
+        model: Causal, or of both families.
+        windowed: Whether its attention said that it looks back a limited way only.
+        length: Of the longest row.
+
+    Raises:
+        ModelError: ``length`` exceeds a window that no layer passed on, or the length at which all rows of a batch
+            change their rotary frequencies together.
+    """
+    config = model.config.get_text_config()
+    rotary = getattr(config, "rope_parameters", None) or {}
+    original = rotary.get("original_max_position_embeddings")
+    if rotary.get("rope_type") in ("longrope", "dynamic") and original is not None and length > original:
+        raise ModelError(
+            f"{type(model).__name__}: rows of up to {length} tokens exceed {original}, where its rotary frequencies "
+            "change for a batch as a whole; shorten or leave out what is long"
+        )
+    kinds = getattr(config, "layer_types", None)
+    for name, kind, told in (
+        ("sliding_window", "sliding_attention", windowed),
+        ("attention_chunk_size", "chunked_attention", False),
+    ):
+        window = getattr(config, name, None)
+        if window is not None and length > window and (kinds is None or kind in kinds) and not told:
+            raise ModelError(
+                f"{type(model).__name__}: rows of up to {length} tokens exceed {name}={window}, which its attention is "
+                "not told of here; shorten or leave out what is long"
+            )

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, model_validator
 from transformers import PreTrainedModel
 
 from selfstudy.errors import ConfigError
 from selfstudy.generation.engine import SamplingSettings
 from selfstudy.generation.solver import make_solver
 from selfstudy.judging.verifiers import VerifierSpec, load_verifier
-from selfstudy.learning.logprobs import check_logprobs
+from selfstudy.learning.logprobs import check_logprobs, check_rows
 from selfstudy.learning.losses import LossSpec, default_loss, load_loss
 from selfstudy.learning.objectives import Preference as PreferenceObjective
 from selfstudy.learning.objectives import group_pairs
@@ -47,6 +47,12 @@ class PreferenceSettings(OptimSettings):
         GuardSettings()
     )
 
+    @model_validator(mode="after")
+    def _guard_fits(self) -> Self:
+        if self.sharding == "fsdp" and self.guard != "off":
+            raise ValueError("a sharded policy cannot be looked at while it learns; set guard: off")
+        return self
+
 
 class Preference(Stage):
     """Writes a ``transformers`` folder, ``train_log.jsonl``, ``guard.json`` and the reference log-probabilities."""
@@ -65,7 +71,7 @@ class Preference(Stage):
         self.compute.apply()
         folder = one(inputs, "model").path
         model, tokenizer = load_model(folder, device=self.compute.device), load_tokenizer(folder)
-        check_logprobs(model)
+        windowed = check_logprobs(model)
         format = bind(self.format, tokenizer, family(model))
         problems = {problem.id: problem for problem in read_split(one(inputs, "problems"), "unlabelled")}
         made = one(inputs, "pairs").path
@@ -75,7 +81,7 @@ class Preference(Stage):
             validation = self._validation(
                 model, format, list(read_records(made / "validation.jsonl", Pair)), problems, ctx
             )
-            metrics = self._learn(model, format, pairs, problems, held_out, out, ctx)
+            metrics = self._learn(model, format, pairs, problems, held_out, windowed, out, ctx)
             metrics["validation"] = self._validate(model, validation, ctx)
         else:  # every sample right, or every one wrong: not a fault, and the loop can go on
             decision = {"fell_back": True, "used_step": 0, "reason": "there were no pairs; the SFT model is kept"}
@@ -93,11 +99,13 @@ class Preference(Stage):
         pairs: Sequence[Pair],
         problems: Mapping[str, Problem],
         held_out: Sequence[Problem],
+        windowed: bool,
         out: Path,
         ctx: Context,
     ) -> Metrics:
         prompts = {name: format.prompt_ids(problems[name]) for name in dict.fromkeys(p.problem_id for p in pairs)}
         groups, items = group_pairs(pairs, prompts, mask_forced=self.settings.mask_forced)
+        check_rows(model, groups, windowed)
         loss = load_loss(self.settings.loss)
         reference = torch.zeros(sum(len(group.completions) for group in groups))
         if loss.needs_reference:

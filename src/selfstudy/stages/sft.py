@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from selfstudy.errors import TrainingError
-from selfstudy.learning.logprobs import check_logprobs
+from selfstudy.learning.logprobs import check_logprobs, check_rows
 from selfstudy.learning.objectives import Imitation, group_examples
 from selfstudy.learning.optim import OptimSettings
 from selfstudy.learning.trainer import train
@@ -50,7 +50,7 @@ class Sft(Stage):
         self.compute.apply()
         base = one(inputs, "model").path
         model, tokenizer = load_model(base, device=self.compute.device), load_tokenizer(base)
-        check_logprobs(model)
+        windowed = check_logprobs(model)
         format = bind(self.format, tokenizer, family(model))
         problems = one(inputs, "problems")
         labelled = read_split(problems, "labelled")
@@ -61,6 +61,7 @@ class Sft(Stage):
             prompts |= {problem.id: format.prompt_ids(problem) for problem in read_split(problems, "unlabelled")}
         kept = self._fitting(examples, prompts, out)
         groups, items = group_examples(kept, prompts, mask_forced=self.settings.mask_forced)
+        check_rows(model, groups, windowed)
         seed = derive(self.seed, "sft")
         adapter = Adapter(model, self.settings.lora, seed) if self.settings.lora else None
         facts = train(
