@@ -13,7 +13,7 @@ import torch
 from contenders.ct2 import CTranslate2
 from contenders.hugging_face import Continuous, Generate
 from contenders.machine import copy_rate, peak_memory, product_rate
-from contenders.measure import Measurement, differing, markdown, measure, report, table
+from contenders.measure import LENGTHS, Measurement, differing, markdown, measure, report, table
 from contenders.models import check, gsm8k, load, random_folder, random_model, trained
 from contenders.ours import Ours
 from contenders.task import Contender, Task, Unavailable
@@ -26,9 +26,12 @@ NAMES: Mapping[Family, str] = {"causal": "causal", "seq2seq": "T5"}
 _BATCHES = (1, 8, 16, 32, 64)
 _GREEDY_PROMPTS = 16
 _GREEDY_SHARE = 0.9
-# A hundred million parameters are slow: fewer prompts and repeats, and completions of this length.
+# A hundred million parameters are slow: fewer prompts, and completions of this length.
 _ENDLESS_TOKENS = 128
+# Of what takes long: rates of one engine, and drawing for ten times the problems.
 _FEW_REPEATS = 3
+# Batches of the smaller of two runs: with fewer, its end, when few rows are left, would be most of it.
+_BATCHES_ALONE = 16
 
 
 @dataclass(frozen=True)
@@ -193,7 +196,7 @@ def _speed_up(one: Measurement, other: Measurement) -> float | None:
 
 
 def calculator(options: Options) -> Outcome:
-    """Compare the engine with and without calculator at several batch sizes, the same number of rows for each slot."""
+    """Compare the engine with and without calculator at several batch sizes."""
     outcome = Outcome()
     for family in options.families:
         task = options.task(options.trained(family))
@@ -205,6 +208,10 @@ def calculator(options: Options) -> Outcome:
             found = measure([Ours(True), Ours(False)], smaller, options.repeats)
             on, off = speeds[batch] = found[0].completions_per_second, found[1].completions_per_second
             lengths = [f"{one.mean_length:.1f}" for one in found]
+            if abs(found[0].mean_length / found[1].mean_length - 1) > LENGTHS:
+                outcome.faults.append(
+                    f"{NAMES[family]}, batch {batch}: lengths {' and '.join(lengths)} differ too much"
+                )
             rows.append([f"{batch}", f"{on:.2f}", f"{off:.2f}", f"{on / off:.2f}", *lengths])
         heads = ["batch", "with, completions/s", "without", "ratio", "mean length with", "without"]
         show(f"{NAMES[family]}: calculator on and off", markdown(heads, rows))
@@ -238,7 +245,8 @@ def scale(options: Options) -> Outcome:
             Target(f"time for 10 × the problems, {name}", 10.5, seconds[10] / seconds[1], at_most=True),
             Target(f"peak memory for 10 × the problems, {name}", 1.1, memory[10] / memory[1], at_most=True),
         ]
-    show("Ten times the problems", markdown(["family", "problems", "seconds", "peak memory, MiB"], rows))
+    note = f"{_rows_alone(options)} rows, medians of {min(_FEW_REPEATS, options.repeats)}."
+    show("Ten times the problems", markdown(["family", "problems", "seconds", "peak memory, MiB"], rows), note)
     return outcome
 
 
@@ -249,14 +257,18 @@ def _alone(options: Options, folder: Path, copies: int) -> tuple[float, int]:
     return seconds, peak
 
 
+def _rows_alone(options: Options) -> int:
+    return max(1, options.prompts * options.samples // _BATCHES_ALONE)
+
+
 def draw_copies(options: Options, folder: Path, copies: int) -> tuple[float, int]:
     """Draw for every problem ``copies`` times, as if they were others; return seconds and this process's peak."""
     torch.set_num_threads(options.threads)
-    task = options.task(folder)
+    task = replace(options.task(folder), rows=_rows_alone(options))
     warm = replace(task, problems=task.problems[:1], max_new_tokens=8)
-    options.ours(True).draw(warm, 0)
+    Ours(True).draw(warm, 0)
     named = [replace(problem, id=f"{problem.id}#{copy}") for copy in range(copies) for problem in task.problems]
-    return options.ours(True).draw(replace(task, problems=tuple(named)), 0).seconds, peak_memory()
+    return Ours(True).draw(replace(task, problems=tuple(named)), 0).seconds, peak_memory()
 
 
 def large(options: Options) -> Outcome:
@@ -273,11 +285,10 @@ def large(options: Options) -> Outcome:
     full = task("float32")
     contenders: list[Contender] = [options.ours(False), Generate(False)]
     contenders += [_fastest(CTranslate2(compute_type), full) for compute_type in ("float32", "int8")]
-    repeats = min(_FEW_REPEATS, options.repeats)
-    found = measure(contenders, full, repeats) + measure([options.ours(False)], task("bfloat16"), repeats)
-    outcome.show(
-        f"{options.large}, random weights, equal lengths, {options.rows} rows, {options.threads} threads", found
-    )
+    found = measure(contenders, full, options.repeats)
+    found += measure([options.ours(False)], task("bfloat16"), options.repeats)
+    counts = f"{len(full.problems)} questions, {tokens} tokens each, {options.rows} rows, {options.threads} threads"
+    outcome.show(f"{options.large}, random weights: {counts}", found)
     return outcome
 
 
@@ -294,7 +305,10 @@ def machine(options: Options) -> Outcome:
                 cells = [f"{one.tokens_per_second:.0f}", f"{speed / 1e9:.1f}", f"{100 * speed / rate:.0f}%"]
                 rows.append([f"{one.contender.name}, {NAMES[family]}", dtype, *cells])
     heads = ["", "precision", "tokens/s", "GFLOP/s", "share"]
-    note = "Operations of the linear layers alone: attention, drawing and everything in Python is the rest."
+    note = (
+        "Operations of the linear layers alone: attention, drawing and everything in Python is the rest. Medians of "
+        f"{min(_FEW_REPEATS, options.repeats)}."
+    )
     show(f"Share of the machine's matrix-product rate, {options.threads} threads", markdown(heads, rows), note)
     return Outcome()
 
