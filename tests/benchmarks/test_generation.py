@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import generation_sections
@@ -223,7 +224,8 @@ def test_every_section_prints_its_tables(trained, toy_data, monkeypatch, capsys)
     assert all(title in printed for title in titles)
     targets = printed.split("### Targets")[1].split("###")[0]
     assert targets.count("\n| ") == 2 + 4 + 5 + 2 * ("scale" in names)
-    assert "not measured" not in targets
+    if find_spec("ctranslate2"):
+        assert "not measured" not in targets
 
 
 @pytest.mark.parametrize("arguments", ["--sections tables", "--families gpt", "--shapes huge"])
