@@ -18,6 +18,7 @@ from selfstudy.learning.objectives import Imitation, Preference
 from selfstudy.learning.optim import OptimSettings
 from selfstudy.learning.reference import reference_logps
 from selfstudy.learning.trainer import train
+from selfstudy.models.lora import Adapter
 from selfstudy.plugins import parse_spec
 from tests.learning.conftest import VOCAB, all_items, all_pairs, make_model, random_groups
 
@@ -168,10 +169,18 @@ def test_a_loss_of_the_users_own_is_known_to_all(tmp_path, ctx, compute):
     assert facts.steps == 1
 
 
-def test_a_process_that_never_begins_is_not_waited_for(tmp_path, ctx, compute):
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"hidden_act": "nonsense"}, "a training process failed: KeyError"),
+        ({"vocab_size": VOCAB + 1}, r"LlamaForCausalLM: .* is not what its config says; train with devices: 1"),
+    ],
+)
+def test_a_process_that_cannot_take_part_is_not_waited_for(wrong, said, tmp_path, ctx, compute):
+    """Another process builds what the config says."""
     model = make_model("causal")
-    model.config.vocab_size += 1  # another process builds what the config says
-    with pytest.raises(TrainingError, match=r"a training process failed: .*is not what its config says"):
+    model.config.update(wrong)
+    with pytest.raises(TrainingError, match=said):
         train(
             model,
             Imitation(GROUPS, all_items(GROUPS)),
@@ -181,6 +190,18 @@ def test_a_process_that_never_begins_is_not_waited_for(tmp_path, ctx, compute):
             workdir=tmp_path,
             ctx=ctx,
         )
+
+
+def test_two_processes_train_an_adapter(tmp_path, ctx, compute):
+    logs = []
+    for devices in (1, 2):
+        model, plan = make_model("causal"), settings(devices, max_steps=3, lora={"rank": 2})
+        Adapter(model, plan.lora, 0)
+        (tmp_path / f"{devices}").mkdir()
+        objective = Imitation(GROUPS, all_items(GROUPS))
+        train(model, objective, plan, compute=compute, seed=0, workdir=tmp_path / f"{devices}", ctx=ctx)
+        logs.append(log(tmp_path / f"{devices}"))
+    assert [one["loss"] for one in logs[1]] == pytest.approx([one["loss"] for one in logs[0]], rel=1e-5)
 
 
 def test_what_another_process_says_is_reported(tmp_path, ctx, compute):

@@ -76,13 +76,11 @@ class Cache:
         slots: Rows, or prompts.
         length: Tokens that a slot can hold.
         layers: Keys and values by module.
-        windows: That modules asked for.
     """
 
     slots: int
     length: int
     layers: dict[nn.Module, tuple[Tensor, Tensor]] = field(default_factory=dict)
-    windows: set[int] = field(default_factory=set)
 
     def of(self, module: nn.Module, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Return a module's keys and values, with heads and width of ``key`` and ``value`` (·, Hkv, ·, D)."""
@@ -266,8 +264,6 @@ class Decode:
 
     def _attend_to_own(self, call: Call, query: Tensor) -> Partial:
         keys, values = self.cache.of(call.module, call.key, call.value)
-        if call.window is not None:
-            self.cache.windows.add(call.window)
         keys[self.slots, :, self.positions] = call.key[0].transpose(0, 1)
         values[self.slots, :, self.positions] = call.value[0].transpose(0, 1)
         bias, chunk_bias = self._biases(call)

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from selfstudy.errors import ModelError
 from selfstudy.generation.decoder import Decoder, evaluating, ragged
 from selfstudy.learning.logprobs import decoder_start
+from selfstudy.models.attention import noting_windows
 
 Chunked = Sequence[Sequence[int]]
 
@@ -54,7 +55,7 @@ def probe(model: PreTrainedModel) -> Facts:
     with evaluating(model):
         alone = torch.stack([_plain(model, p, c) for p, c in zip(prompts, completions, strict=True)])
     try:
-        with ragged(model):
+        with ragged(model), noting_windows() as windows:
             decoder = Decoder(model, rows=2, prompts=2, prompt_length=11, length=13)
             together = _decode(decoder, prompts, completions)
     except torch.OutOfMemoryError:
@@ -76,7 +77,7 @@ def probe(model: PreTrainedModel) -> Facts:
             f"{type(model).__name__}: {len(decoder.cache.layers)} of {layers} layers attend; what others remember of a "
             "row cannot be kept here"
         )
-    return Facts(decoder.cache.token_bytes(), bool(decoder.cache.windows))
+    return Facts(decoder.cache.token_bytes(), bool(windows))
 
 
 def _decode(decoder: Decoder, prompts: Chunked, completions: Sequence[Chunked]) -> Tensor:

@@ -232,9 +232,12 @@ def _step(run: _Run, step: int) -> Record:
     norm = whole(run.accelerator.clip_grad_norm_(trained, settings.max_grad_norm))
     # The one place where the host waits for the device; nothing has been changed yet.
     values: list[float] = torch.cat([torch.stack([norm, *losses]), sums]).tolist()
-    _refuse_non_finite(run, step, batch, parts, values[1 : len(parts) + 1], values[0])
-    run.optimizer.step()
     loss_sum, *shown = values[len(parts) + 1 :]
+    # Another process's loss is in the sum alone.
+    _refuse_non_finite(
+        run, step, batch, parts, values[1 : len(parts) + 1], values[0] if math.isfinite(loss_sum) else loss_sum
+    )
+    run.optimizer.step()
     tokens, positions = counts.tolist()
     return {
         "loss": loss_sum,

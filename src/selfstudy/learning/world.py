@@ -11,7 +11,7 @@ import os
 import pickle
 import signal
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -64,8 +64,20 @@ class World:
         return bool(said.item())
 
     def spread(self, model: nn.Module) -> None:
-        """Give every process the first one's weights."""
+        """Give every process the first one's weights.
+
+        Raises:
+            TrainingError: In all processes, where one of them has other parameters.
+        """
         if self.size > 1:
+            mine = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+            everyones: list[Any] = [None] * self.size
+            dist.all_gather_object(everyones, mine)
+            for theirs in everyones:
+                if differing := sorted(set(theirs.items()) ^ set(everyones[0].items())):
+                    raise TrainingError(
+                        f"{type(model).__name__}: {differing[0][0]} is not what its config says; train with devices: 1"
+                    )
             for tensor in (*model.parameters(), *model.buffers()):
                 dist.broadcast(tensor.data, 0)
 
@@ -96,8 +108,7 @@ def started(size: int, model: PreTrainedModel, device: str, follow: Follow) -> I
     with tempfile.TemporaryDirectory() as folder:
         meeting = Path(folder, "meeting")
         # Whether the output layer is the embedding only the model knows: T5's config says so whatever is true.
-        skeleton = (type(model), model.config, is_tied(model), {n: tuple(p.shape) for n, p in model.named_parameters()})
-        work = pickle.dumps((skeleton, follow))
+        work = pickle.dumps(((type(model), model.config, is_tied(model)), follow))
         try:
             for rank in range(1, size):
                 ours, theirs = multiprocessing.Pipe()
@@ -180,19 +191,13 @@ def _follow(
         raise
 
 
-def _built(
-    kind: type[PreTrainedModel], config: Any, tied: bool, shapes: Mapping[str, tuple[int, ...]]
-) -> PreTrainedModel:
-    """Make a model of the same parameters as the first process's."""
+def _built(kind: type[PreTrainedModel], config: Any, tied: bool) -> PreTrainedModel:
+    """Make a model of the kind that the first process has."""
     model = kind(config)
     if is_tied(model) and not tied:
         output: Any = model.get_output_embeddings()
         output.weight = nn.Parameter(output.weight.detach().clone())
         keep_untied(model)
-    found = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    if found != shapes:
-        differing = sorted(set(found.items()) ^ set(shapes.items()))[0][0]
-        raise TrainingError(f"{kind.__name__}: {differing} is not what its config says; train it with devices: 1")
     return model
 
 
