@@ -18,8 +18,10 @@ from contenders.models import check, gsm8k, load, random_folder, random_model, t
 from contenders.ours import Ours
 from contenders.task import Contender, Task, Unavailable
 from contenders.work import operations, step_bytes
+from transformers import PreTrainedModel
 
 from selfstudy.models.compute import DTYPES
+from selfstudy.models.format import Format
 from selfstudy.models.tokenizers import Family
 
 NAMES: Mapping[Family, str] = {"causal": "causal", "seq2seq": "T5"}
@@ -63,7 +65,10 @@ class Options:
 
     def task(self, folder: Path, dtype: str = "float32") -> Task:
         """Return the task of a trained model."""
-        model, form = load(folder, dtype)
+        return self.task_of(*load(folder, dtype), folder)
+
+    def task_of(self, model: PreTrainedModel, form: Format, folder: Path) -> Task:
+        """Return the task of a model that is in memory."""
         return Task(
             model=model,
             format=form,
@@ -319,19 +324,7 @@ def bandwidth(options: Options) -> Outcome:
     rows = []
     for shape in options.shapes:
         model, form = random_model(shape, options.device, DTYPES[options.dtype])
-        task = Task(
-            model=model,
-            format=form,
-            folder=Path(shape),
-            converted=options.cache,
-            problems=gsm8k("dev", options.prompts),
-            samples=options.samples,
-            temperature=0.7,
-            max_new_tokens=options.max_new_tokens,
-            rows=options.rows,
-            threads=options.threads,
-            endless=True,
-        )
+        task = replace(options.task_of(model, form, Path(shape)), endless=True)
         needed = step_bytes(task) / rate
         for one in measure([options.ours(False), Generate(False)], task, options.repeats):
             cells = [f"{one.tokens_per_second:.0f}", f"{one.seconds:.2f}", f"{100 * needed / one.seconds:.0f}%"]

@@ -48,7 +48,7 @@ class Compute(Settings):
         device: ``auto`` takes a GPU where there is one.
         dtype: Of the weights while sampling, and of the matrix products while training (master weights are float32).
         devices: Processes that sample, on a GPU each (never more than there are) or on the CPU together; ``auto`` takes
-            all GPUs, or one process on a CPU. Training uses one process.
+            all GPUs, or one process on a CPU. Training has a number of its own, ``sft.devices``.
         threads: CPU threads of each process; another number sums in another order. ``auto`` shares the cores out among
             ``devices``; where a number is stated, results are the same for any ``devices``.
         deterministic: Ask CUDA for deterministic kernels.
