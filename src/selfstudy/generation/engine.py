@@ -28,6 +28,7 @@ from selfstudy.generation.probe import Facts, probe
 from selfstudy.generation.rows import Row
 from selfstudy.judging.notation import Notation
 from selfstudy.models.attention import check_window
+from selfstudy.models.compute import out_of_memory
 from selfstudy.models.load import family
 from selfstudy.models.prompts import decode_completion
 from selfstudy.storage.seeding import derive
@@ -168,7 +169,7 @@ class Engine:
                 with ragged(self.model), packed(self.model):
                     _Run(self, requests, done, tokens).draw_all(bar)
             except (MemoryError, RuntimeError) as error:
-                if not _out_of_memory(error):
+                if not out_of_memory(error):
                     raise
                 fault = str(error)
             else:
@@ -357,12 +358,6 @@ def _stop_tokens(model: PreTrainedModel) -> frozenset[int]:
         if stop is not None:
             return frozenset([stop] if isinstance(stop, int) else stop)
     raise ModelError(f"{type(model).__name__} has no eos_token_id in its configs, so no completion could end; set it")
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out; on a CPU torch has no class of its own for that."""
-    said = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(part in str(error) for part in said)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -36,12 +36,12 @@ def save_checkpoint(
         write: False in all processes but the first, which are needed where a model is sharded.
     """
     parameters = _trainable(model)
-    weights = {name: whole(parameter.detach()).contiguous() for name, parameter in parameters.items()}
-    moments = {
-        f"{key}.{name}": whole(value)
-        for name, parameter in parameters.items()
-        for key, value in optimizer.state.get(parameter, {}).items()
-    }
+    weights: dict[str, Tensor] = {}
+    moments: dict[str, Tensor] = {}
+    for name, parameter in parameters.items():
+        _gather(weights, name, parameter, write)
+        for key, value in optimizer.state.get(parameter, {}).items():
+            _gather(moments, f"{key}.{name}", value, write)
     if not write:
         return
     path = workdir / f"step-{step:06d}"
@@ -51,6 +51,13 @@ def save_checkpoint(
         write_json(folder / STATE, {"format": FORMAT, "step": step})
     for older in _checkpoints(workdir)[:-1]:
         shutil.rmtree(older)
+
+
+def _gather(into: dict[str, Tensor], name: str, tensor: Tensor, keep: bool) -> None:
+    """Gather one tensor from all processes; kept on the CPU, so that a sharded model is never whole on a GPU."""
+    value = whole(tensor.detach())
+    if keep:
+        into[name] = value.cpu().contiguous()
 
 
 def load_checkpoint(workdir: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:

@@ -205,6 +205,12 @@ def tokens_of(group: Group, completions: Sequence[int], seq2seq: bool) -> int:
     return len(group.prompt_ids) + (own if seq2seq else own - len(completions))
 
 
+def labels_of(groups: Sequence[Group]) -> int:
+    """Return how many completion tokens a loss counts."""
+    tokens = sum(len(completion) for group in groups for completion in group.completions)
+    return tokens - sum(stop - start for group in groups for spans in group.uncounted for start, stop in spans)
+
+
 def shares(
     groups: Sequence[Group], items: Sequence[Item], batch: Sequence[int], size: int, seq2seq: bool
 ) -> list[list[int]]:
@@ -235,40 +241,68 @@ def micro_batches(
 ) -> list[list[int]]:
     """Split a step's ``batch`` (indices into ``items``) into micro-batches of at most ``tokens_per_batch`` tokens.
 
-    Items of one group stay together, unless they alone exceed the limit; an item that alone exceeds it is computed
-    alone. Longest first: rows of like length are padded little where they attend, and a machine that is too small says
-    so at once.
+    Rows in which attention is computed repeat their prompt and are padded; of their places there are at most
+    ``PLACES`` times as many. Items of one group stay together, unless they exceed the limits; an item that alone
+    exceeds them is computed alone. Longest first: rows of like length are padded little where they attend, and a
+    machine that is too small says so at once.
     """
-    units: list[_Unit] = []
-    for members in _together(items, batch):
-        unit = _unit(groups, items, members, seq2seq)
-        if unit.tokens <= tokens_per_batch:
-            units.append(unit)
-        else:
-            units += [
-                _unit(groups, items, [other for other in members if other == index], seq2seq)
-                for index in dict.fromkeys(members)
-            ]
+    units = [
+        _unit(groups, items, part, seq2seq)
+        for members in _together(items, batch)
+        for part in _split(groups, items, members, tokens_per_batch, seq2seq)
+    ]
     units.sort(key=lambda unit: -unit.longest)
-    parts: list[list[int]] = []
-    filled = 0
+    parts: list[_Unit] = []
     for unit in units:
-        filled += unit.tokens
-        if not parts or filled > tokens_per_batch:
-            parts.append([])
-            filled = unit.tokens
-        parts[-1] += unit.items
-    return parts
+        joined = parts[-1].joined(unit) if parts else unit
+        if parts and joined.fits(tokens_per_batch):
+            parts[-1] = joined
+        else:
+            parts.append(unit)
+    return [part.items for part in parts]
+
+
+# Places in rows of attention for each token of a micro-batch. A place takes a query, a key, a value and a result; a
+# token several times that, in the other layers.
+PLACES = 4
 
 
 class _Unit(NamedTuple):
     items: list[int]
     tokens: int
+    rows: int
     longest: int  # row
+
+    def fits(self, tokens_per_batch: int) -> bool:
+        return self.tokens <= tokens_per_batch and self.rows * self.longest <= PLACES * tokens_per_batch
+
+    def joined(self, other: _Unit) -> _Unit:
+        """Put another group's items behind these."""
+        return _Unit(
+            [*self.items, *other.items],
+            self.tokens + other.tokens,
+            self.rows + other.rows,
+            max(self.longest, other.longest),
+        )
+
+
+def _split(
+    groups: Sequence[Group], items: Sequence[Item], members: list[int], tokens_per_batch: int, seq2seq: bool
+) -> list[list[int]]:
+    """Split items of one group into as few parts as the limits allow."""
+    if _unit(groups, items, members, seq2seq).fits(tokens_per_batch):
+        return [members]
+    parts: list[list[int]] = []
+    for index in sorted(members):  # those that share completions stand next to each other
+        if parts and _unit(groups, items, [*parts[-1], index], seq2seq).fits(tokens_per_batch):
+            parts[-1].append(index)
+        else:
+            parts.append([index])
+    return parts
 
 
 def _unit(groups: Sequence[Group], items: Sequence[Item], members: list[int], seq2seq: bool) -> _Unit:
     group = groups[items[members[0]].group]
     needed = list(dict.fromkeys(c for index in members for c in items[index].completions))
     longest = len(group.prompt_ids) + max(len(group.completions[c]) for c in needed)
-    return _Unit(members, tokens_of(group, needed, seq2seq), longest)
+    return _Unit(members, tokens_of(group, needed, seq2seq), len(needed), longest)

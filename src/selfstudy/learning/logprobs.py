@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -22,8 +23,8 @@ from selfstudy.models.compute import Compute
 from selfstudy.models.load import family
 from selfstudy.types import Group
 
-# The method of a sharded model that stands in for flat_logits.
-ENTRY = "selfstudy_flat_logits"
+# The method of a sharded model that stands in for label_logps.
+ENTRY = "selfstudy_label_logps"
 # Logits that are in memory at a time (float32: 128 MiB).
 _LOGITS = 2**25
 
@@ -67,17 +68,23 @@ def logprobs(model: PreTrainedModel, groups: Sequence[Group], *, chunk: int | No
         ModelError: The architecture has no usable output layer, or attention that no other can stand in for.
     """
     batch = collate(groups, decoder_start(model)).to(model.device)
-    with flat(model, encoder=True), _Output(model, batch, chunk) as output:
-        output.take(getattr(model, ENTRY)(batch) if hasattr(model, ENTRY) else flat_logits(model, batch))
-    return CompletionLogps(output.logps * batch.counted, batch.lengths, batch.owner, batch.positions)
+    entry = getattr(model, ENTRY, None) or partial(label_logps, model)
+    with flat(model, encoder=True):
+        logps = entry(batch, chunk)
+    return CompletionLogps(logps * batch.counted, batch.lengths, batch.owner, batch.positions)
 
 
-def flat_logits(model: PreTrainedModel, batch: Batch) -> Tensor:
-    """Run a model within :func:`~selfstudy.models.attention.flat`.
+def label_logps(model: PreTrainedModel, batch: Batch, chunk: int | None) -> Tensor:
+    """Run a model within :func:`~selfstudy.models.attention.flat`; return (N,) its labels' log-probabilities.
 
-    Returns:
-        Logits (1, T, V), or (1, ·, V) of what a hook on the output layer lets through.
+    A model that is sharded over processes is whole only within this function.
     """
+    with _Output(model, batch, chunk) as output:
+        return output.take(_flat_logits(model, batch))
+
+
+def _flat_logits(model: PreTrainedModel, batch: Batch) -> Tensor:
+    """Return logits (1, ·, V) of what a hook on the output layer lets through."""
     prompts = batch.prompts
     if prompts is None:
         step: Step = Causal(batch.rows)
@@ -131,7 +138,6 @@ class _Output:
         self._model, self._layer, self._batch = model, layer, batch
         self._rows = chunk or max(1, _LOGITS // layer.weight.shape[0])
         self._hidden: Tensor | None = None
-        self.logps = torch.empty(0)
 
     def __enter__(self) -> Self:
         self._handle = self._layer.register_forward_pre_hook(self._narrow)
@@ -147,8 +153,8 @@ class _Output:
             self._hidden, wanted = wanted, wanted[:1]
         return (wanted[None], *others)
 
-    def take(self, logits: Tensor) -> None:
-        """Turn the model's logits into log-probabilities of the labels.
+    def take(self, logits: Tensor) -> Tensor:
+        """Return log-probabilities of the labels (N,) for the model's logits.
 
         Raises:
             ModelError: They are not those of the output layer.
@@ -158,12 +164,10 @@ class _Output:
             shape = tuple(logits.shape)
             raise ModelError(f"{_name(self._model)}: logits are not those of its output layer (shape {shape})")
         if self._hidden is None:
-            self.logps = _of_labels(logits[0], labels)
-            return
+            return _of_labels(logits[0], labels)
         self._handle.remove()
         parts = zip(torch.split(self._hidden, self._rows), torch.split(labels, self._rows), strict=True)
-        chunks = [checkpoint(self._chunk, *part, use_reentrant=False) for part in parts]
-        self.logps = torch.cat(chunks)
+        return torch.cat([checkpoint(self._chunk, *part, use_reentrant=False) for part in parts])
 
     def _chunk(self, hidden: Tensor, labels: Tensor) -> Tensor:
         """Do what architectures do behind the layer; :func:`check_logprobs` refuses one that does anything else."""

@@ -28,14 +28,14 @@ class OptimSettings(Settings):
         batch_size: Examples or pairs in a step.
         epochs: Passes over the data; the last step is filled up from the next pass. Either this or ``max_steps``.
         max_steps: Optimizer steps.
-        tokens_per_batch: Tokens, prompts included, in one forward pass. It only splits a step: the loss is
-            normalised over the whole step.
+        tokens_per_batch: Tokens, prompts included, in one forward pass, and 4 times as many places in the rows in
+            which attention is computed. It only splits a step: the loss is normalised over the whole step.
         order: ``shuffled`` puts examples or pairs in random order; ``grouped`` puts problems in random order, all that
             is learnt of a problem behind each other, so that its prompt is computed once for them; ``given`` leaves
             them as they come.
         mask_forced: Leave the tokens that the calculator wrote out of the loss.
-        devices: Processes that share each step, on a GPU each or on the CPU together, ``compute.threads`` each; their
-            number changes the order of sums.
+        devices: Processes that share each step, on a GPU each or on the CPU together, ``compute.threads`` each (state
+            it where there are several: ``auto`` would give each all cores); their number changes the order of sums.
         sharding: ``fsdp`` spreads weights, gradients and optimizer state over ``devices``, for models that do not fit
             on one; it needs ``guard: off``. Untested on several GPUs so far.
         dropout: ``model`` uses what the model's config says, ``off`` none.

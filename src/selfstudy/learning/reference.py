@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from selfstudy.errors import StorageError, TrainingError
 from selfstudy.learning.groups import Item, micro_batches, select
 from selfstudy.learning.logprobs import autocast, logprobs
-from selfstudy.models.compute import Compute
+from selfstudy.models.compute import Compute, out_of_memory
 from selfstudy.models.load import family
 from selfstudy.storage.atomic import replacing
 from selfstudy.types import Context, Group
@@ -43,15 +43,23 @@ def reference_logps(
     """
     items = [Item(index, (c,)) for index, group in enumerate(groups) for c in range(len(group.completions))]
     parts = micro_batches(groups, items, range(len(items)), tokens_per_batch, family(model) == "seq2seq")
+    parts.reverse()
     model.to(compute.device).eval()
     sums = torch.full((len(items),), torch.nan)
     with ctx.progress("reference", len(items)) as bar:
-        for part in parts:
+        while parts:
+            part = parts.pop()
             chosen, rows = select(groups, [items[index] for index in part])
-            with autocast(compute):
-                logps = logprobs(model, chosen)
-            sums[torch.tensor(part)] = logps.sums().cpu()[rows[:, 0]]
-            bar.advance(len(part))
+            try:
+                with autocast(compute):
+                    found = logprobs(model, chosen).sums().cpu()
+            except (MemoryError, RuntimeError) as error:
+                if not out_of_memory(error) or len(part) == 1:
+                    raise
+                parts += [part[len(part) // 2 :], part[: len(part) // 2]]
+            else:
+                sums[torch.tensor(part)] = found[rows[:, 0]]
+                bar.advance(len(part))
     if not sums.isfinite().all():
         bad = [index for index, finite in enumerate(sums.isfinite().tolist()) if not finite]
         ids = list(dict.fromkeys(groups[items[index].group].problem_id for index in bad))

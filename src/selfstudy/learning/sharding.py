@@ -15,13 +15,17 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
 
 from selfstudy.errors import TrainingError
-from selfstudy.learning.logprobs import ENTRY, flat_logits
+from selfstudy.learning.logprobs import ENTRY, label_logps
 from selfstudy.learning.world import World
-from selfstudy.models.load import family
 
 
-def shard(model: PreTrainedModel, world: World) -> PreTrainedModel:
+def shard(model: PreTrainedModel, world: World, device: str) -> PreTrainedModel:
     """Return a copy of a model, spread over all processes; each layer's weights are whole only while it computes.
+
+    Args:
+        model: On the CPU, from where its layers go to ``device`` one by one.
+        world: The processes.
+        device: ``cpu`` or ``cuda``.
 
     Raises:
         TrainingError: The architecture does not say what its layers are.
@@ -30,16 +34,16 @@ def shard(model: PreTrainedModel, world: World) -> PreTrainedModel:
     if not names:
         raise TrainingError(f"{type(model).__name__} does not say what its layers are; set sharding to none")
     sharded = copy.deepcopy(model)
-    mesh = init_device_mesh(model.device.type, (world.size,))
+    mesh = init_device_mesh(device, (world.size,))
     for module in list(sharded.modules()):
         # The layer with T5's position bias, which is read from outside of it, stays with the embeddings.
         shared = any(getattr(part, "has_relative_attention_bias", False) for part in module.modules())
         if type(module).__name__ in names and not shared:
             fully_shard(module, mesh=mesh)
     fully_shard(sharded, mesh=mesh)
-    if family(model) == "seq2seq":  # whose encoder is run first, and by itself
-        setattr(type(sharded), ENTRY, flat_logits)  # a class made for FSDP alone
-        register_fsdp_forward_method(sharded, ENTRY)
+    # T5's encoder runs by itself, and the output layer once more for each chunk of labels.
+    setattr(type(sharded), ENTRY, label_logps)  # a class made for FSDP alone
+    register_fsdp_forward_method(sharded, ENTRY)
     return sharded
 
 

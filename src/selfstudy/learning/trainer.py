@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -18,7 +19,7 @@ from transformers import PreTrainedModel
 
 from selfstudy.errors import TrainingError
 from selfstudy.learning.checkpoint import load_checkpoint, save_checkpoint
-from selfstudy.learning.groups import micro_batches, select, shares
+from selfstudy.learning.groups import labels_of, micro_batches, select, shares, tokens_of
 from selfstudy.learning.logprobs import autocast, logprobs
 from selfstudy.learning.objectives import Objective
 from selfstudy.learning.optim import OptimSettings, make_optimizer
@@ -27,11 +28,11 @@ from selfstudy.learning.sharding import shard, unshard, whole
 from selfstudy.learning.train_log import Record, TrainLog
 from selfstudy.learning.world import World, started
 from selfstudy.models.attention import flat
-from selfstudy.models.compute import Compute
+from selfstudy.models.compute import Compute, out_of_memory
 from selfstudy.models.load import family
 from selfstudy.models.lora import Adapter
 from selfstudy.storage.seeding import derive
-from selfstudy.types import Context
+from selfstudy.types import Context, Group
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class TrainFacts:
         stopped: Whether ``after_step`` ended it early.
         tokens: Completion tokens (labels) learnt from.
         positions: Tokens computed, prompts included.
+        halved: Steps for which memory was too small, so that they were split further: equal to rounding, not in bytes.
         last: The last step's metrics, as logged.
     """
 
@@ -52,7 +54,13 @@ class TrainFacts:
     stopped: bool
     tokens: int
     positions: int
+    halved: int
     last: Record
+
+    @property
+    def mark(self) -> dict[str, Any]:
+        """Return what an artifact's metrics say where memory ran out."""
+        return {"degraded": True, "degraded_steps": self.halved} if self.halved else {}
 
 
 def train(
@@ -71,6 +79,9 @@ def train(
     Every step is a function of (seed, step): which items it takes, and its dropout. So a run that was killed at any
     step and resumed ends with the bytes of one that was not (on CPU), in the weights and in ``train_log.jsonl``.
 
+    Where memory runs out, a step begins anew with half of ``tokens_per_batch``, and those to come keep to it: the sums
+    are the same up to rounding. The log marks these steps (``halved``).
+
     Args:
         model: With float32 weights; moved to ``compute.device``.
         objective: What to learn.
@@ -83,7 +94,8 @@ def train(
             called again for steps that a kill undid.
 
     Raises:
-        TrainingError: Nothing to learn from, weights that are not float32, or a loss or gradient that is not finite.
+        TrainingError: Nothing to learn from, weights that are not float32, a loss or gradient that is not finite, or
+            memory that is too small for a single example or pair.
         StorageError: The checkpoint in ``workdir`` cannot be used.
     """
     if not objective.items:
@@ -111,8 +123,10 @@ def train(
                     save_checkpoint(workdir, done, run.model, run.optimizer)
             if run.model is not model:
                 unshard(run.model, model)
-    tokens, positions = (int(sum(record[name] for record in log.records)) for name in ("tokens", "positions"))
-    return TrainFacts(done, run.planned, stopped, tokens, positions, log.records[-1])
+    tokens, positions, halved = (
+        int(sum(record.get(name, 0) for record in log.records)) for name in ("tokens", "positions", "halved")
+    )
+    return TrainFacts(done, run.planned, stopped, tokens, positions, halved, log.records[-1])
 
 
 def _follow(
@@ -153,22 +167,26 @@ def _prepare(
 ) -> tuple[_Run, int]:
     """Return what all steps need, and how many are done."""
     accelerator = _accelerator(compute.device)
-    model.to(torch.device("cuda", world.rank) if compute.device == "cuda" else accelerator.device)
-    world.spread(model)
     if settings.sharding == "fsdp":
-        model = shard(model, world)
+        model.to("cpu")
+        world.spread(model)
+        model = shard(model, world, compute.device)
+    else:
+        model.to(torch.device("cuda", world.rank) if compute.device == "cuda" else accelerator.device)
+        world.spread(model)
     optimizer = make_optimizer(model, settings)
     done = load_checkpoint(workdir, model, optimizer)
     grouped = settings.order == "grouped"
     owners = [item.group if grouped else number for number, item in enumerate(objective.items)]
     order = Order(owners, None if settings.order == "given" else seed)
     planned = settings.total_steps(len(objective.items))
-    return _Run(model, objective, settings, compute, seed, planned, order, world, accelerator, optimizer), done
+    tokens = settings.tokens_per_batch
+    return _Run(model, objective, settings, compute, seed, planned, order, world, accelerator, optimizer, tokens), done
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Run:
-    """What stays the same over the steps of one training."""
+    """What stays the same over the steps of one training, but for ``tokens_per_batch``, which memory may halve."""
 
     model: PreTrainedModel
     objective: Objective
@@ -180,48 +198,39 @@ class _Run:
     world: World
     accelerator: Accelerator
     optimizer: torch.optim.Optimizer
+    tokens_per_batch: int
+
+
+@dataclass(slots=True)
+class _Sums:
+    """What one process found over its share of a step, beside the gradients.
+
+    Attributes:
+        parts: Its micro-batches.
+        losses: One for each, on the device.
+        metrics: Sums, on the device.
+        tokens: Labels.
+        positions: Tokens computed.
+    """
+
+    parts: Sequence[Sequence[int]]
+    losses: list[Tensor]
+    metrics: dict[str, Tensor]
+    tokens: int = 0
+    positions: int = 0
 
 
 def _step(run: _Run, step: int) -> Record:
     """Take optimizer step ``step`` (from 0) and return its metrics, the same in every process."""
-    model, objective, settings, world = run.model, run.objective, run.settings, run.world
+    model, settings, world = run.model, run.settings, run.world
     batch = run.order.batch(step, settings.batch_size)
-    seq2seq = family(model) == "seq2seq"
-    split = partial(micro_batches, objective.groups, objective.items)
-    everyones = [
-        split(share, settings.tokens_per_batch, seq2seq)
-        for share in shares(objective.groups, objective.items, batch, world.size, seq2seq)
-    ]
-    parts, sharded = everyones[world.rank], settings.sharding == "fsdp"
-    # All processes of a sharded model must run it equally often: those with less to do compute something for nothing.
-    extra = max(map(len, everyones)) - len(parts) if sharded else 0
-    total = objective.total(batch)
-    losses: list[Tensor] = []
-    metrics: dict[str, Tensor] = {name: torch.zeros((), device=model.device) for name in objective.metrics}
-    tokens = positions = 0
-    run.optimizer.zero_grad(set_to_none=True)
-    for number, part in enumerate([*parts, *[batch[:1]] * extra]):
-        groups, rows = select(objective.groups, [objective.items[index] for index in part])
-        torch.manual_seed(derive(run.seed, "dropout", step, number, *([world.rank] if world.rank else [])))
-        with flat(model, encoder=True):  # gradient checkpointing attends once more in the backward pass
-            with autocast(run.compute):
-                logps = logprobs(model, groups)
-            loss, found = objective.loss(logps, rows, part, total)
-            # Gradients of a sharded model are averaged.
-            run.accelerator.backward(loss * (world.size if number < len(parts) else 0) if sharded else loss)
-        if number >= len(parts):
-            continue
-        losses.append(loss.detach())
-        for name, value in found.items():
-            metrics[name] = metrics[name] + value
-        tokens += len(logps.logps)
-        positions += logps.positions
+    found = _gradients(run, step, batch)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    sums = torch.stack([sum(losses, torch.zeros((), device=model.device)), *metrics.values()])
-    counts = torch.tensor([tokens, positions], device=model.device)
+    sums = torch.stack([sum(found.losses, torch.zeros((), device=model.device)), *found.metrics.values()])
+    counts = torch.tensor([found.tokens, found.positions], device=model.device)
     if world.size > 1:
         world.add_up([sums, counts])
-    if world.size > 1 and not sharded:
+    if world.size > 1 and settings.sharding == "none":
         for parameter in trained:
             if parameter.grad is None:  # this process had no share
                 parameter.grad = torch.zeros_like(parameter)
@@ -231,36 +240,101 @@ def _step(run: _Run, step: int) -> Record:
         part_of_optimizer["lr"] = rate
     norm = whole(run.accelerator.clip_grad_norm_(trained, settings.max_grad_norm))
     # The one place where the host waits for the device; nothing has been changed yet.
-    values: list[float] = torch.cat([torch.stack([norm, *losses]), sums]).tolist()
-    loss_sum, *shown = values[len(parts) + 1 :]
-    # Another process's loss is in the sum alone.
-    _refuse_non_finite(
-        run, step, batch, parts, values[1 : len(parts) + 1], values[0] if math.isfinite(loss_sum) else loss_sum
-    )
+    values: list[float] = torch.cat([norm[None], sums, torch.stack([norm, *found.losses])[1:]]).tolist()
+    shown, losses = values[: 1 + len(sums)], values[1 + len(sums) :]
+    if not all(map(math.isfinite, shown[:2])):  # in all processes
+        raise _not_finite(run, step, batch, found.parts, losses, shown[0])
     run.optimizer.step()
     tokens, positions = counts.tolist()
     return {
-        "loss": loss_sum,
+        "loss": shown[1],
         "learning_rate": rate,
-        "grad_norm": values[0],
+        "grad_norm": shown[0],
         "tokens": tokens,
         "positions": positions,
-        **dict(zip(metrics, shown, strict=True)),
+        **dict(zip(found.metrics, shown[2:], strict=True)),
+        **({"halved": 1} if run.tokens_per_batch < settings.tokens_per_batch else {}),
     }
 
 
-def _refuse_non_finite(
+def _gradients(run: _Run, step: int, batch: Sequence[int]) -> _Sums:
+    """Accumulate the gradients of this process's share of a step, anew with smaller parts where memory runs out."""
+    while True:
+        found, tokens = _accumulate(run, step, batch)
+        # All processes split alike, so that a step does not depend on which of them was short of memory.
+        run.tokens_per_batch = run.world.least(tokens)
+        if found is not None and run.tokens_per_batch == tokens:
+            return found
+
+
+def _accumulate(run: _Run, step: int, batch: Sequence[int]) -> tuple[_Sums | None, int]:
+    """Accumulate gradients; return None where memory ran out, and the ``tokens_per_batch`` to go on with."""
+    model, objective, world = run.model, run.objective, run.world
+    seq2seq, sharded = family(model) == "seq2seq", run.settings.sharding == "fsdp"
+    split = partial(micro_batches, objective.groups, objective.items)
+    everyones = shares(objective.groups, objective.items, batch, world.size, seq2seq)
+    parts = split(everyones[world.rank], run.tokens_per_batch, seq2seq)
+    # All processes of a sharded model must run it equally often: those with less to do compute something for nothing.
+    most = max(len(split(share, run.tokens_per_batch, seq2seq)) for share in everyones) if sharded else len(parts)
+    found = _Sums(parts, [], {name: torch.zeros((), device=model.device) for name in objective.metrics})
+    total = objective.total(batch)
+    run.optimizer.zero_grad(set_to_none=True)
+    for number, part in enumerate([*parts, *[batch[:1]] * (most - len(parts))]):
+        groups, rows = select(objective.groups, [objective.items[index] for index in part])
+        torch.manual_seed(derive(run.seed, "dropout", step, number, *([world.rank] if world.rank else [])))
+        try:
+            with flat(model, encoder=True):  # gradient checkpointing attends once more in the backward pass
+                with autocast(run.compute):
+                    logps = logprobs(model, groups)
+                loss, metrics = objective.loss(logps, rows, part, total)
+                # Gradients of a sharded model are averaged.
+                weight = (world.size if number < len(parts) else 0) if sharded else 1
+                run.accelerator.backward(loss * weight if sharded else loss)
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            if len(part) == 1 or sharded:  # other processes of a sharded model are in the middle of this part
+                raise _no_memory(run, part, _tokens(groups, seq2seq)) from error
+            smaller = min(run.tokens_per_batch, _tokens(groups, seq2seq)) // 2
+        else:
+            if number < len(parts):
+                found.losses.append(loss.detach())
+                for name, value in metrics.items():
+                    found.metrics[name] = found.metrics[name] + value
+                found.tokens += labels_of(groups)
+                found.positions += logps.positions
+            continue
+        # Outside of the handler, so that the traceback no longer holds the tensors.
+        run.optimizer.zero_grad(set_to_none=True)
+        run.compute.release()
+        return None, max(1, smaller)
+    return found, run.tokens_per_batch
+
+
+def _tokens(groups: Sequence[Group], seq2seq: bool) -> int:
+    return sum(tokens_of(group, range(len(group.completions)), seq2seq) for group in groups)
+
+
+def _no_memory(run: _Run, part: Sequence[int], tokens: int) -> TrainingError:
+    objective = run.objective
+    ids = list(dict.fromkeys(objective.groups[objective.items[index].group].problem_id for index in part))
+    return TrainingError(
+        f"{', '.join(ids[:20])}: memory is too small to learn from {tokens} tokens at once, which cannot be split "
+        "further; set gradient_checkpointing, or leave these out"
+    )
+
+
+def _not_finite(
     run: _Run, step: int, batch: Sequence[int], parts: Sequence[Sequence[int]], losses: Sequence[float], norm: float
-) -> None:
-    """Stop before the optimizer step, while the weights are still good."""
+) -> TrainingError:
+    """Say which problems are to blame, before the optimizer step, while the weights are still good."""
     bad = [index for part, loss in zip(parts, losses, strict=True) if not math.isfinite(loss) for index in part]
-    if not bad and math.isfinite(norm):
-        return
+    bad = run.world.joined(bad)
     what = "the loss is" if bad else f"the gradient's norm is {norm}, it is"
     items, groups = run.objective.items, run.objective.groups
     ids = list(dict.fromkeys(groups[items[index].group].problem_id for index in bad or batch))
     shown = ", ".join(ids[:20]) + (f" and {len(ids) - 20} more" if len(ids) > 20 else "")
-    raise TrainingError(
+    return TrainingError(
         f"step {step + 1}: {what} not finite; problems in the batch: {shown}. Look at their completions, or lower "
         f"learning_rate ({run.settings.learning_rate:g})"
     )

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import chain
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -57,11 +58,25 @@ class World:
         """Return what the first process decided."""
         if self.size == 1:
             return decision
-        said = torch.tensor([int(decision)])
-        if dist.get_backend() == "nccl":
-            said = said.cuda()
+        said = torch.tensor([int(decision)], device=_device())
         dist.broadcast(said, 0)
         return bool(said.item())
+
+    def least(self, number: int) -> int:
+        """Return the smallest of the numbers that processes have."""
+        if self.size == 1:
+            return number
+        numbers = torch.tensor([number], device=_device())
+        dist.all_reduce(numbers, dist.ReduceOp.MIN)
+        return int(numbers.item())
+
+    def joined(self, values: Sequence[int]) -> list[int]:
+        """Return what all processes have, behind each other."""
+        if self.size == 1:
+            return list(values)
+        everyones: list[Any] = [None] * self.size
+        dist.all_gather_object(everyones, list(values))
+        return list(chain.from_iterable(everyones))
 
     def spread(self, model: nn.Module) -> None:
         """Give every process the first one's weights.
@@ -79,7 +94,15 @@ class World:
                         f"{type(model).__name__}: {differing[0][0]} is not what its config says; train with devices: 1"
                     )
             for tensor in (*model.parameters(), *model.buffers()):
-                dist.broadcast(tensor.data, 0)
+                value = tensor.data.to(_device())  # itself, unless a model is to be sharded over GPUs
+                dist.broadcast(value, 0)
+                if value.device != tensor.device:
+                    tensor.data.copy_(value)
+
+
+def _device() -> str:
+    """Return where tensors have to be that processes exchange."""
+    return "cuda" if dist.get_backend() == "nccl" else "cpu"
 
 
 # What a process does: rank's world, and the model with weights that are not yet the first one's.

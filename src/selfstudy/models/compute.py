@@ -86,3 +86,9 @@ class Compute(Settings):
     def torch_dtype(self) -> torch.dtype:
         """The precision as torch names it."""
         return DTYPES[self.dtype]
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out; on a CPU torch has no class of its own for that."""
+    said = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(part in str(error) for part in said)

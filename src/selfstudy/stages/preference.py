@@ -193,4 +193,5 @@ def _facts(facts: TrainFacts, pairs: int) -> dict[str, Any]:
         "stopped_early": facts.stopped,
         "tokens": facts.tokens,
         "positions": facts.positions,
+        **facts.mark,
     }

@@ -86,6 +86,7 @@ class Sft(Stage):
             "tokens": facts.tokens,
             "positions": facts.positions,
             "parameters": model.num_parameters(),
+            **facts.mark,
         }
 
     def _fitting(self, examples: Sequence[Example], prompts: dict[str, tuple[int, ...]], out: Path) -> list[Example]:
@@ -98,7 +99,7 @@ class Sft(Stage):
             else:
                 kept.append(example)
         write_json(out / "left_out.json", left_out)
-        if not kept:
+        if examples and not kept:
             raise TrainingError(
                 f"all {len(examples)} examples are longer than sft.max_prompt_tokens "
                 f"({self.settings.max_prompt_tokens}) or sft.max_completion_tokens "
