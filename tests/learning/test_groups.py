@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfstudy.errors import TrainingError
-from selfstudy.learning.groups import Item, collate, micro_batches, select, tokens_of
+from selfstudy.learning.groups import PLACES, Item, collate, labels_of, micro_batches, select, tokens_of
 from selfstudy.types import Group
 from tests.learning.conftest import all_items, all_pairs, random_groups
 
@@ -76,12 +76,31 @@ def test_micro_batches_cover_the_step_within_the_limit(seed, limit, seq2seq, dat
     for part in parts:
         chosen, _ = select(groups, [items[index] for index in part])
         if len(set(part)) > 1:
-            assert collate(chosen, 0 if seq2seq else None).positions <= limit
+            laid_out = collate(chosen, 0 if seq2seq else None)
+            assert laid_out.positions <= limit
+            assert laid_out.rows.places.numel() <= PLACES * limit
     for group, members in enumerate(groups):
         mine = [index for index in batch if items[index].group == group]
         needed = list({c for index in mine for c in items[index].completions})
-        if mine and tokens_of(members, needed, seq2seq) <= limit:
+        places = max([len(members.prompt_ids) + len(members.completions[c]) for c in needed], default=0) * len(needed)
+        if mine and tokens_of(members, needed, seq2seq) <= limit and places <= PLACES * limit:
             assert sum(any(index in part for index in mine) for part in parts) == 1  # kept together
+
+
+def test_many_completions_of_a_long_prompt_are_split_for_their_rows():
+    """2,500 tokens in all, but each of 100 rows would repeat 500 of them; parts are as large as they may be."""
+    groups = (Group("p", tuple(range(500)), tuple((n,) * 20 for n in range(100))),)
+    items = all_items(groups)
+    parts = micro_batches(groups, items, range(100), 4096, False)
+    assert [len(part) for part in parts] == [31, 31, 31, 7]  # 31 × 520 ≤ 4 × 4096 < 32 × 520
+
+
+@given(st.integers(0, 99))
+def test_labels_are_those_that_count(seed):
+    groups = random_groups(4, 3, seed=seed)
+    marked = [replace(g, uncounted=tuple(((0, len(c) // 2),) for c in g.completions)) for g in groups]
+    for some in (groups, marked):
+        assert labels_of(some) == int(collate(some, None).counted.sum())
 
 
 def test_micro_batches_are_ordered_by_length_so_that_rows_are_padded_little():

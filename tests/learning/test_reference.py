@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from selfstudy.errors import StorageError, TrainingError
-from selfstudy.learning.logprobs import plain_logprobs
+from selfstudy.learning import reference
+from selfstudy.learning.logprobs import logprobs, plain_logprobs
 from selfstudy.learning.losses.dpo import Dpo
 from selfstudy.learning.objectives import Preference, group_examples, group_pairs
 from selfstudy.learning.reference import load_reference, reference_logps, save_reference
@@ -22,6 +23,20 @@ def test_reference_covers_every_completion_in_order(model, compute, ctx, recorde
     assert recorder.advanced == 15
 
 
+def test_where_memory_runs_out_parts_are_halved(compute, ctx, recorder, monkeypatch):
+    model = make_model("causal")
+    wanted = reference_logps(model, GROUPS, 500, compute, ctx)
+
+    def little_memory(model, groups):
+        if sum(len(group.completions) for group in groups) > 2:
+            raise torch.OutOfMemoryError("out of memory, for this test")
+        return logprobs(model, groups)
+
+    monkeypatch.setattr(reference, "logprobs", little_memory)
+    assert torch.allclose(reference_logps(model, GROUPS, 500, compute, ctx), wanted, atol=1e-5)
+    assert recorder.advanced == 30
+
+
 def test_reference_is_stored_with_what_it_belongs_to(tmp_path):
     sums = torch.randn(15)
     save_reference(tmp_path / "r.safetensors", GROUPS, sums)
@@ -33,10 +48,10 @@ def test_reference_is_stored_with_what_it_belongs_to(tmp_path):
         load_reference(tmp_path / "r.safetensors", GROUPS)
 
 
-@pytest.mark.parametrize("reference", [torch.zeros(14), torch.cat([torch.zeros(14), torch.tensor([torch.nan])])])
-def test_incomplete_reference_is_refused(reference):
+@pytest.mark.parametrize("sums", [torch.zeros(14), torch.cat([torch.zeros(14), torch.tensor([torch.nan])])])
+def test_incomplete_reference_is_refused(sums):
     with pytest.raises(TrainingError, match="15 finite ones are needed, received 14"):
-        Preference(GROUPS, all_pairs(GROUPS), reference, Dpo())
+        Preference(GROUPS, all_pairs(GROUPS), sums, Dpo())
 
 
 def test_non_finite_reference_names_the_problem(compute, ctx):

@@ -3,13 +3,15 @@ from __future__ import annotations
 import copy
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.nn import functional as F
 
 from selfstudy.errors import StorageError, TrainingError
-from selfstudy.learning import trainer
+from selfstudy.learning import trainer as trainer_module
+from selfstudy.learning.logprobs import logprobs
 from selfstudy.learning.losses.dpo import Dpo
 from selfstudy.learning.objectives import Imitation, Preference
 from selfstudy.learning.optim import OptimSettings
@@ -133,6 +135,70 @@ def test_gradients_do_not_depend_on_micro_batches(tmp_path, ctx, compute, family
         assert loss == pytest.approx(found[0][0], rel=1e-6)
         for mine, theirs in zip(gradients, found[0][1], strict=True):
             assert (mine - theirs).abs().max() <= 2e-6 * norm
+
+
+@pytest.mark.parametrize("where", ["forward", "backward"])
+@pytest.mark.parametrize("kind", ["sft", "dpo"])
+def test_where_memory_runs_out_steps_are_split_and_come_to_the_same(tmp_path, ctx, compute, kind, where, monkeypatch):
+    """Memory for 60 tokens at a time, found out once steps and parts of gradients are there."""
+    found = []
+    taken = []
+
+    class Backward(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, logps):
+            return logps.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            raise torch.OutOfMemoryError("out of memory, for this test")
+
+    def little_memory(model, groups):
+        taken.append(sum(len(g.prompt_ids) + sum(map(len, g.completions)) for g in groups))
+        logps = logprobs(model, groups)
+        if len(taken) > 3 and taken[-1] > 60:
+            if where == "forward":
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+            return replace(logps, logps=Backward.apply(logps.logps))
+        return logps
+
+    for name in ("enough", "little"):
+        model = make_model("causal")
+        objective = sft() if kind == "sft" else dpo(model, compute, ctx)
+        (tmp_path / name).mkdir()
+        if name == "little":
+            monkeypatch.setattr(trainer_module, "logprobs", little_memory)
+        plan = settings(tokens_per_batch=150, batch_size=12, dropout="off")
+        facts = train(model, objective, plan, compute=compute, seed=0, workdir=tmp_path / name, ctx=ctx)
+        lines = [json.loads(line) for line in (tmp_path / name / "train_log.jsonl").read_text().splitlines()]
+        found.append((facts, lines))
+    (enough, wanted), (little, lines) = found
+    assert enough.mark == {}
+    assert little.mark == {"degraded": True, "degraded_steps": sum("halved" in line for line in lines)}
+    assert 0 < little.halved < 6
+    assert max(taken[-3:]) <= 60
+    assert [line["tokens"] for line in lines] == [line["tokens"] for line in wanted]
+    for name in ("loss", "grad_norm"):
+        assert [line[name] for line in lines] == pytest.approx([line[name] for line in wanted], rel=1e-5)
+
+
+def test_what_no_split_makes_small_enough_is_named(tmp_path, ctx, compute, monkeypatch):
+    def no_memory(model, groups):
+        if any(group.problem_id == "p/2" for group in groups):
+            raise MemoryError
+        return logprobs(model, groups)
+
+    monkeypatch.setattr(trainer_module, "logprobs", no_memory)
+    with pytest.raises(TrainingError, match=r"^p/2: memory is too small to learn from \d+ tokens at once"):
+        train(
+            make_model("causal"),
+            sft(),
+            settings(batch_size=12, max_steps=1),
+            compute=compute,
+            seed=0,
+            workdir=tmp_path,
+            ctx=ctx,
+        )
 
 
 @pytest.mark.parametrize("kind", ["sft", "dpo"])
@@ -365,7 +431,7 @@ def test_nothing_to_learn_from(tmp_path, ctx, compute):
 def test_every_dropout_rate_is_found():
     model = make_model("seq2seq", dropout_rate=0.4).train()
     ids = torch.tensor([[3, 4, 5]])
-    with trainer._without_dropout(model):
+    with trainer_module._without_dropout(model):
         once, twice = (model(input_ids=ids, labels=ids).loss.item() for _ in range(2))
     assert once == twice
     assert model(input_ids=ids, labels=ids).loss.item() != once
