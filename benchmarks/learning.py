@@ -17,21 +17,28 @@ import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
+from typing import Any
+from unittest.mock import patch
 
 import torch
+from accelerate import Accelerator
 from contenders.machine import peak_memory, processor, product_rate
 from contenders.measure import markdown, report
 from contenders.models import load, random_folder, trained
+from learners.block_mask import BlockMask
 from learners.data import drawn, pairs, solutions
 from learners.task import Dtype, Kind, Learned, Task
 from safetensors.torch import load_file, save_file
-from torch.utils.flop_counter import FlopCounterMode
+from torch.optim import AdamW
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 import selfstudy.learning.logprobs
 from selfstudy.learning.groups import collate, micro_batches, select
@@ -49,6 +56,13 @@ SPEED = {("sft", "causal"): 1.6, ("dpo", "causal"): 2.0, ("sft", "seq2seq"): 1.6
 MEMORY = 0.6  # of TRL's, DPO
 RATE = {"float32": 60, "bfloat16": 40}  # per cent of the machine's, 100M
 APART = {"float32": 0.01, "bfloat16": 0.2}  # of what weights moved by
+LOSSES = {"float32": 1e-3, "bfloat16": 0.05}  # by which losses of steps may differ
+OVERHEAD = 3  # per cent of a step at 20M
+SHOWN = {
+    "ours": "this trainer",
+    "block": "this trainer, groups under a block mask",
+    "shuffled": "this trainer, items shuffled",
+}
 
 
 @dataclass
@@ -111,40 +125,49 @@ def _compare(options: argparse.Namespace, name: str, kind: Kind, dtype: Dtype, o
     family, unit = MODELS[name], UNITS[kind]
     task = _task(options, name, kind, dtype)
     peer = PEERS.get((kind, family), PLAIN)
-    runs: dict[str, list[Learned]] = {"ours": [], "theirs": []}
+    contenders = [*SHOWN, "theirs"] if family == "causal" else ["ours", "shuffled", "theirs"]
+    runs: dict[str, list[Learned]] = {who: [] for who in contenders}
     with tempfile.TemporaryDirectory() as folder:
         for repeat in range(options.repeats):
             for who, found in runs.items():
                 found.append(alone(who, task, Path(folder) / who if repeat == 0 else None))
                 said = f"{name} {kind} {dtype} {repeat + 1}/{options.repeats} {who}"
                 report(f"{said}: {sum(found[-1].seconds):.1f} s, {found[-1].memory / 2**20:.0f} MiB")
-        apart = _apart(Path(folder), task.folder)
+        moved, apart = _apart(Path(folder), task.folder)
     rows, speeds, memory = [], {}, {}
-    for who, shown in (("ours", "this trainer"), ("theirs", peer)):
-        speeds[who] = median(options.steps * task.batch / sum(run.seconds[options.warm :]) for run in runs[who])
-        memory[who] = median(run.memory for run in runs[who])
-        reference = median(run.reference_seconds for run in runs[who])
-        cells = [
-            f"{speeds[who]:.2f}",
-            f"{memory[who] / 2**20:.0f}",
-            f"{reference:.1f}",
-            f"{runs[who][0].losses[-1]:.4f}",
-        ]
-        rows.append([shown, *cells])
+    for who, found in runs.items():
+        speeds[who] = median(options.steps * task.batch / sum(run.seconds[options.warm :]) for run in found)
+        memory[who] = median(run.memory for run in found)
+        reference = median(run.reference_seconds for run in found)
+        cells = [f"{speeds[who]:.2f}", f"{memory[who] / 2**20:.0f}", f"{reference:.1f}", f"{found[0].losses[-1]:.4f}"]
+        rows.append([SHOWN.get(who, peer), *cells])
     title = f"{name}, {kind.upper()}, {dtype}, {task.batch} {unit} a step"
     print(f"### {title}\n\n{markdown(['', f'{unit}/s', 'memory, MiB', 'reference, s', 'last loss'], rows)}\n")
     (operations, padding), rate = _work(task), product_rate(DTYPES[dtype])
     share = 100 * operations * speeds["ours"] / rate
     said = f"{operations * speeds['ours'] / 1e9:.0f} of the machine's {rate / 1e9:.0f} GFLOP/s ({share:.0f}%)"
     said += f"; {100 * padding:.0f}% of attention's rows is padding, and nothing of other layers"
-    print(f"{said}. Final weights differ by {apart:.1e} of what they moved.\n", flush=True)
+    overhead = median(100 * run.overhead for run in runs["ours"])
+    said += f"; {overhead:.1f}% of a step lies outside of forward, backward and optimizer"
+    losses = max(
+        abs(a - b) / max(1.0, abs(b)) for a, b in zip(runs["ours"][0].losses, runs["theirs"][0].losses, strict=True)
+    )
+    print(
+        f"{said}. After {task.steps} steps, weights differ from the other trainer's by {apart:.1e} of their norm, "
+        f"{moved:.1e} of what they moved; losses of steps by {losses:.1e} at most.\n",
+        flush=True,
+    )
     outcome.target(f"{unit}/s ÷ {peer}, {name}, {dtype}", SPEED[kind, family], speeds["ours"] / speeds["theirs"])
     if (kind, family) == ("dpo", "causal"):
         outcome.target(f"memory ÷ {peer}, {name}, {dtype}", MEMORY, memory["ours"] / memory["theirs"], at_most=True)
     if name == "llama-100m":
         outcome.target(f"% of the matrix-product rate, {kind.upper()}, {name}, {dtype}", RATE[dtype], share)
-    if apart > APART[dtype]:
-        outcome.faults.append(f"{title}: final weights differ by {apart:.1e} of what they moved")
+    else:
+        outcome.target(f"% overhead, {kind.upper()}, {name}, {dtype}", OVERHEAD, overhead, at_most=True)
+    if moved > APART[dtype]:
+        outcome.faults.append(f"{title}: final weights differ by {moved:.1e} of what they moved")
+    if losses > LOSSES[dtype]:
+        outcome.faults.append(f"{title}: losses differ by {losses:.1e}")
 
 
 def _vocabulary(options: argparse.Namespace) -> None:
@@ -183,28 +206,62 @@ def learn(who: str, task: Task, weights: Path | None) -> Learned:
     """Train, and measure this process; write the final weights if it is said where."""
     torch.set_num_threads(task.threads)
     logging.disable(logging.WARNING)
-    if who in ("ours", "whole"):
-        from learners.ours import learn as train
-
-        if who == "whole":
-            selfstudy.learning.logprobs._LOGITS = 2**60
-    else:
+    if who == "theirs":
         from learners.peers import learn as train
+    else:
+        from learners.ours import learn as train
+    instead = {"whole": {"_LOGITS": 2**60}, "block": {"Causal": BlockMask}}.get(who, {})
     before = peak_memory()
-    model, seconds, losses, reference = train(task)
+    with patch.multiple(selfstudy.learning.logprobs, **instead) if instead else nullcontext(), inside() as computing:
+        model, seconds, losses, reference = train(replace(task, shuffled=who == "shuffled"))
     memory = max(1, peak_memory() - before)
     if weights is not None:
         save_file({name: parameter.detach().clone() for name, parameter in model.named_parameters()}, weights)
-    return Learned(tuple(seconds), memory, reference, tuple(losses))
+    overhead = 1 - sum(computing) / sum(seconds) if who == "ours" else 0.0
+    return Learned(tuple(seconds), memory, reference, tuple(losses), overhead)
 
 
-def _apart(found: Path, start: Path) -> float:
-    """Return by how much final weights differ, relative to how far they moved."""
+@contextmanager
+def inside() -> Iterator[list[float]]:
+    """Note the seconds of a training of this project that are spent in the model, backward and in the optimizer."""
+    spent: list[float] = []
+
+    def noting(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*given: Any, **named: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return function(*given, **named)
+            finally:
+                if torch.is_grad_enabled() or function is AdamW.step:  # not the reference
+                    spent.append(time.perf_counter() - start)
+
+        return call
+
+    with ExitStack() as stack:
+        for holder, name in ((selfstudy.learning.logprobs, "label_logps"), (Accelerator, "backward"), (AdamW, "step")):
+            stack.enter_context(patch.object(holder, name, noting(getattr(holder, name))))
+        yield spent
+
+
+def _apart(found: Path, start: Path) -> tuple[float, float]:
+    """Return by how much final weights differ, relative to how far they moved, and to their norm."""
     ours, theirs = load_file(found / "ours"), load_file(found / "theirs")
     first = {name: parameter.detach() for name, parameter in load_model(start).named_parameters()}
     moved = sum((ours[name] - first[name]).pow(2).sum() for name in ours)
     apart = sum((ours[name] - theirs[name]).pow(2).sum() for name in ours)
-    return float(torch.as_tensor(apart / moved).sqrt())
+    size = sum(value.pow(2).sum() for value in theirs.values())
+    return float(torch.as_tensor(apart / moved).sqrt()), float(torch.as_tensor(apart / size).sqrt())
+
+
+def _attention(
+    query: Sequence[int], key: Sequence[int], value: Sequence[int], dropout: float = 0.0, causal: bool = False, **_: Any
+) -> int:
+    """Count the operations of attention; of those of a causal one half are needed."""
+    return int(sdpa_flop_count(query, key, value)) // (2 if causal else 1)
+
+
+# The library counts CUDA's kernels alone.
+_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention}
 
 
 def _work(task: Task) -> tuple[float, float]:
@@ -220,7 +277,7 @@ def _work(task: Task) -> tuple[float, float]:
         seq2seq = form.family == "seq2seq"
         for part in micro_batches(task.groups, items, batch, task.tokens_per_batch, seq2seq):
             groups, _ = select(task.groups, [items[index] for index in part])
-            with FlopCounterMode(display=False) as counted, torch.no_grad():
+            with FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counted, torch.no_grad():
                 logprobs(model, groups)
             operations += 3 * counted.get_total_flops()
             rows = collate(groups, decoder_start(model)).rows

@@ -28,8 +28,9 @@ def learn(task: Task) -> tuple[PreTrainedModel, list[float], list[float], float]
     clock, losses = [], []
 
     def emit(event: str, fields: Mapping[str, Any]) -> None:
-        clock.append(time.perf_counter())
-        losses.append(fields["loss"])
+        if event == "train_step":
+            clock.append(time.perf_counter())
+            losses.append(fields["loss"])
 
     ctx = replace(SILENT, emit=emit, checkpoint_every=10**9)
     start = time.perf_counter()

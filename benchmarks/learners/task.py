@@ -34,6 +34,7 @@ class Task:
         steps: Optimizer steps.
         tokens_per_batch: Of this project's trainer; others compute a step at once.
         threads: CPU threads.
+        shuffled: Take the items in random order, in which few of a step are of one problem.
     """
 
     kind: Kind
@@ -45,6 +46,7 @@ class Task:
     steps: int
     tokens_per_batch: int
     threads: int
+    shuffled: bool = False
 
     @property
     def settings(self) -> OptimSettings:
@@ -58,7 +60,7 @@ class Task:
             batch_size=self.batch,
             max_steps=self.steps,
             tokens_per_batch=self.tokens_per_batch,
-            order="given",
+            order="shuffled" if self.shuffled else "given",
             dropout="off",
         )
 
@@ -84,9 +86,11 @@ class Learned:
         memory: By which the process grew between its imports and its peak, in bytes: model, optimizer, activations.
         reference_seconds: For the reference's log-probabilities; 0 for fine-tuning.
         losses: Of each step.
+        overhead: Share of the steps outside of forward, backward and optimizer; 0 where it is not measured.
     """
 
     seconds: tuple[float, ...]
     memory: int
     reference_seconds: float
     losses: tuple[float, ...]
+    overhead: float = 0.0

@@ -28,7 +28,9 @@ def test_trainers_take_the_same_steps(kind, trained, tmp_path, monkeypatch, caps
     rows = [
         line.split("|") for line in printed.splitlines() if line.startswith(("| this trainer", "| TRL", "| `trans"))
     ]
-    ours, theirs = (float(row[5]) for row in rows[:2])
-    assert ours == pytest.approx(theirs, rel=2e-3)
+    losses = {row[1].strip(): float(row[5]) for row in rows}
+    ours, *others = (loss for name, loss in losses.items() if "shuffled" not in name)  # those learn in another order
+    assert others == [pytest.approx(ours, rel=2e-3)] * (2 if family == "causal" else 1)
+    assert f"{losses['this trainer, items shuffled']:.4f}" != f"{ours:.4f}"
     assert "of what they moved" in printed
     assert f"{learning.UNITS[kind]}/s ÷" in printed.split("### Targets")[1]
