@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from selfstudy.errors import ConfigError, TrainingError
 from selfstudy.learning.optim import OptimSettings, make_optimizer
 from selfstudy.learning.order import Order
+from selfstudy.stages.preference import PreferenceSettings
+from selfstudy.stages.sft import SftSettings
 from tests.learning.conftest import make_model
 
 
@@ -32,6 +34,18 @@ def test_schedule_without_warm_up_and_with_a_constant_rate():
     assert settings(warmup_ratio=0, min_lr_ratio=0).rate(10, 10) == 0
     assert {settings(warmup_ratio=0, min_lr_ratio=1).rate(step, 7) for step in range(1, 8)} == {1.0}
     assert settings(warmup_ratio=1).rate(10, 10) == 1.0
+
+
+@pytest.mark.parametrize("family", ["causal", "seq2seq"])
+@pytest.mark.parametrize(("kind", "rate"), [(SftSettings, 0.25 / 32), (PreferenceSettings, 1.25e-3 / 32)])
+def test_the_default_rate_falls_with_the_width(kind, rate, family):
+    plan = kind(batch_size=4, max_steps=10)
+    assert plan.learning_rate == "auto"
+    assert plan.of(make_model(family)).learning_rate == pytest.approx(rate)
+    wide = make_model(family, **({"hidden_size": 64} if family == "causal" else {"d_model": 64}))
+    assert plan.of(wide).rate(1, 10) == pytest.approx(rate / 2)
+    stated = kind(batch_size=4, max_steps=10, learning_rate=0.5)
+    assert stated.of(wide) is stated
 
 
 @pytest.mark.parametrize(

@@ -243,6 +243,12 @@ def test_resumed_at_every_step_equals_straight(tmp_path, make_ctx, compute, fami
     assert len({line["loss"] for line in map(json.loads, straight[1].splitlines())}) == 6
 
 
+def test_a_rate_that_is_not_stated_follows_from_the_model(tmp_path, ctx, compute):
+    plan = settings(learning_rate="auto", max_steps=2, warmup_ratio=0, min_lr_ratio=1)
+    facts = train(make_model("causal"), sft(), plan, compute=compute, seed=0, workdir=tmp_path, ctx=ctx)
+    assert facts.last["learning_rate"] == pytest.approx(0.25 / 32)
+
+
 def test_dropout_is_on_in_training_only_where_asked(tmp_path, ctx, compute):
     losses = {}
     for mode in ("model", "off"):

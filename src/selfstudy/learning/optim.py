@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import nn
+from transformers import PreTrainedModel
 
 from selfstudy.config import Settings
 from selfstudy.errors import TrainingError
@@ -18,7 +19,7 @@ class OptimSettings(Settings):
     """How a model is trained; device and precision stand in :class:`~selfstudy.models.compute.Compute`.
 
     Attributes:
-        learning_rate: At its peak.
+        learning_rate: At its peak; ``auto`` divides a constant by the model's width.
         warmup_ratio: Share of the steps in which the rate rises linearly.
         min_lr_ratio: The cosine ends at this share of the peak; 1 keeps the rate constant after warm-up.
         weight_decay: Of matrices and embeddings; norms and biases (tensors with fewer than two dimensions) have none.
@@ -43,7 +44,11 @@ class OptimSettings(Settings):
         lora: Train small matrices instead of the weights, and merge them in at the end; ``null`` trains the weights.
     """
 
-    learning_rate: Annotated[float, Field(gt=0)]
+    # The peak rate times the model's width, where the rate is auto: Adam's best rate for matrices falls with 1/width
+    # (Yang et al. 2022, arXiv 2203.03466).
+    rate_times_width: ClassVar[float] = 0.25
+
+    learning_rate: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
     warmup_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
     min_lr_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
@@ -80,6 +85,13 @@ class OptimSettings(Settings):
             raise ValueError("lora.dropout does nothing where dropout is off; set dropout: model, or lora.dropout: 0")
         return self
 
+    def of(self, model: PreTrainedModel) -> Self:
+        """Return the settings with the learning rate that they mean for a model."""
+        if self.learning_rate != "auto":
+            return self
+        width: int = model.config.get_text_config().hidden_size
+        return self.model_copy(update={"learning_rate": self.rate_times_width / width})
+
     def total_steps(self, n: int) -> int:
         """Return the optimizer steps of a training on ``n`` items."""
         if self.max_steps is not None:
@@ -88,11 +100,12 @@ class OptimSettings(Settings):
         return max(1, math.ceil(self.epochs * n / self.batch_size - 1e-9))  # 0.1 × 30 / 3 is 1 step, not 2
 
     def rate(self, step: int, total_steps: int) -> float:
-        """Return the learning rate of ``step`` (from 1 to ``total_steps``).
+        """Return the learning rate of ``step`` (from 1 to ``total_steps``); settings of a model only.
 
         Warm-up rises linearly and is at the peak in its last step, so no step is lost at rate 0; the cosine reaches the
         floor in the very last step.
         """
+        assert self.learning_rate != "auto"
         warmup = math.ceil(self.warmup_ratio * total_steps)
         if step <= warmup:
             return self.learning_rate * step / warmup
@@ -115,6 +128,7 @@ def make_optimizer(model: nn.Module, settings: OptimSettings) -> torch.optim.Ada
     decayed = [parameter for parameter in trainable.values() if parameter.ndim >= 2]
     others = [parameter for parameter in trainable.values() if parameter.ndim < 2]
     parts: list[dict[str, Any]] = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+    assert settings.learning_rate != "auto"
     # The fused kernel walks over weights and moments once, on CPU and CUDA.
     return torch.optim.AdamW(
         [part for part in parts if part["params"]],

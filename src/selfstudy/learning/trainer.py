@@ -166,6 +166,7 @@ def _prepare(
     model: PreTrainedModel,
 ) -> tuple[_Run, int]:
     """Return what all steps need, and how many are done."""
+    settings = settings.of(model)
     accelerator = _accelerator(compute.device)
     if settings.sharding == "fsdp":
         model.to("cpu")
@@ -336,7 +337,7 @@ def _not_finite(
     shown = ", ".join(ids[:20]) + (f" and {len(ids) - 20} more" if len(ids) > 20 else "")
     return TrainingError(
         f"step {step + 1}: {what} not finite; problems in the batch: {shown}. Look at their completions, or lower "
-        f"learning_rate ({run.settings.learning_rate:g})"
+        f"learning_rate ({run.settings.learning_rate})"
     )
 
 

@@ -41,6 +41,8 @@ class PreferenceSettings(OptimSettings):
         guard: When and how to look at the policy; ``off`` trains for the given steps, as in the paper.
     """
 
+    rate_times_width: ClassVar[float] = 1.25e-3
+
     dropout: Literal["model", "off"] = "off"  # the reference has none either
     loss: LossSpec = default_loss()
     guard: Annotated[GuardSettings | Literal["off"], BeforeValidator(lambda v: "off" if v is False else v)] = (

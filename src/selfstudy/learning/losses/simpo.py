@@ -26,7 +26,7 @@ class Simpo(PreferenceLoss):
 
     @property
     def needs_reference(self) -> bool:
-        """Half the forward passes of a first epoch, and nothing that holds the policy."""
+        """Return False: it has none, and so nothing holds the policy near where it began."""
         return False
 
     def reward(self, policy: Tensor, reference: Tensor, lengths: Tensor) -> Tensor:

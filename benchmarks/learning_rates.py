@@ -1,0 +1,131 @@
+"""Show what multiples of the default learning rates do, over sizes of both families.
+
+    python benchmarks/learning_rates.py --root selfstudy-runs > table.md
+
+Models of four widths are fine-tuned on the quickstart's solved problems and then learn from pairs of their own samples,
+for a fixed number of steps and without the guard. The yield, distinct right solutions in 8 samples of a problem, is
+counted on test problems, which nothing else looks at. A run that was interrupted continues.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+
+import torch
+from contenders.machine import processor
+from contenders.measure import markdown, report
+
+from selfstudy.evaluation.metrics import paired_bootstrap
+from selfstudy.generation.engine import SamplingSettings
+from selfstudy.generation.solver import load_solver
+from selfstudy.judging.verdicts import judge
+from selfstudy.judging.verifiers import default_verifier, load_verifier
+from selfstudy.models.compute import Compute
+from selfstudy.models.format import FormatSettings, tokenizer_text
+from selfstudy.models.load import load_model, save_model
+from selfstudy.models.presets import Preset, build, find_preset
+from selfstudy.models.tokenizers import train_tokenizer
+from selfstudy.plugins import parse_spec
+from selfstudy.problems.sources import FAMILY, load_source, read_problems
+from selfstudy.running import carry_out
+from selfstudy.selection.similarity import deduplicate
+from selfstudy.stages.preference import PreferenceSettings
+from selfstudy.stages.sft import SftSettings
+from selfstudy.types import Completion, Problem
+
+PRESETS = ("llama-tiny", "t5-tiny")
+WIDTHS = (64, 128, 256, 512)
+SFT, DPO = (0.25, 1, 4), (0.25, 1, 4, 16)
+SAMPLES = 8
+STEPS = 40
+
+
+def main() -> None:
+    """Train, count and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", default="selfstudy-runs", type=Path)
+    parser.add_argument("--models", nargs="+", default=PRESETS)
+    parser.add_argument("--widths", nargs="+", type=int, default=WIDTHS)
+    parser.add_argument("--tests", type=int, default=300, help="problems")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    print(f"{datetime.date.today()}, {processor()}. Yield on {options.tests} test problems, {SAMPLES} samples each.\n")
+    heads = ["model", "width", "parameters", *(f"SFT, rate × {factor:g}" for factor in SFT)]
+    heads += [f"DPO − SFT, rate × {factor:g}" for factor in DPO]
+    rows = []
+    for preset in options.models:
+        for width in options.widths:
+            rows.append(_row(preset, width, options))
+            report(" | ".join(rows[-1]))
+    print(markdown(heads, rows))
+
+
+def _row(preset: str, width: int, options: argparse.Namespace) -> list[str]:
+    folder = _base(preset, width, options.root)
+    problems = _problems("test", options.tests)
+    common = [f"model={folder}", f"root={options.root}", "rounds=1", f"compute.threads={options.threads}"]
+    common += ["preference.guard=off", f"preference.max_steps={STEPS}"]
+
+    def yields(step: str, sft: float, dpo: float) -> Mapping[str, float]:
+        rates = [
+            f"{name}.learning_rate={factor * settings.rate_times_width / width:g}"
+            for name, settings, factor in (("sft", SftSettings, sft), ("preference", PreferenceSettings, dpo))
+        ]
+        name = f"{preset}-{width}-{sft:g}-{dpo:g}"
+        done = carry_out("quickstart", [*common, *rates], until=step, name=name, quiet=True).step(step)
+        assert done is not None
+        assert done.artifact is not None
+        return count(done.artifact.path, problems, options.threads)
+
+    starts = {factor: yields("sft", factor, 1) for factor in SFT}
+    gains = [paired_bootstrap(yields("dpo-1", 1, factor), starts[1], seed=0) for factor in DPO]
+    cells = [f"{fmean(found.values()):.2f}" for found in starts.values()]
+    cells += [f"{gain.value:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]" for gain in gains]
+    return [preset, f"{width}", f"{load_model(folder).num_parameters() / 1e6:.1f}M", *cells]
+
+
+def _base(preset: str, width: int, root: Path) -> Path:
+    """Make a preset's shape of another width."""
+    folder = root / "bases" / f"{preset}-{width}"
+    if folder.is_dir():
+        return folder
+    narrow = find_preset(preset)
+    shape = dict(narrow.shape)
+    scale = width / shape["hidden_size" if narrow.family == "causal" else "d_model"]
+    for name in ("hidden_size", "intermediate_size", "d_model", "d_ff", "d_kv"):
+        if name in shape:
+            shape[name] = int(shape[name] * scale)
+    texts = [tokenizer_text(problem, FormatSettings(), narrow.family) for problem in _problems("train", 1600)]
+    tokenizer = train_tokenizer(texts, narrow.family, narrow.vocab_size)
+    assert tokenizer.eos_token_id is not None
+    tokens = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
+    torch.manual_seed(0)
+    save_model(build(Preset(narrow.family, narrow.vocab_size, shape), len(tokenizer), tokens), tokenizer, folder, {})
+    return folder
+
+
+def _problems(split: str, count: int) -> Sequence[Problem]:
+    source = load_source(parse_spec(FAMILY, {"name": "word_problems", "split": split, "count": count, "max_steps": 2}))
+    return read_problems(source, on_bad_rows="refuse")[0]
+
+
+def count(folder: Path, problems: Sequence[Problem], threads: int) -> dict[str, float]:
+    """Return the number of distinct right solutions of each problem."""
+    sampling = SamplingSettings(temperature=0.7, max_new_tokens=128, max_batch_tokens=65536)
+    compute = Compute(device="cpu", threads=threads)
+    solver = load_solver(folder, FormatSettings(), sampling, compute, seed=0, purpose="yield")
+    verifier = load_verifier(default_verifier())
+    by_id = {problem.id: problem for problem in problems}
+    right: dict[str, list[Completion]] = {problem.id: [] for problem in problems}
+    for sample in solver.draw(solver.requests(problems, range(SAMPLES))):
+        if judge(verifier, by_id[sample.problem_id], sample).outcome == "right":
+            right[sample.problem_id].append(sample.completion)
+    return {name: float(len(deduplicate(found))) for name, found in right.items()}
+
+
+if __name__ == "__main__":
+    main()
