@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -35,6 +35,8 @@ from selfstudy.running import carry_out
 from selfstudy.selection.similarity import deduplicate
 from selfstudy.stages.preference import PreferenceSettings
 from selfstudy.stages.sft import SftSettings
+from selfstudy.storage.artifacts import Artifact
+from selfstudy.storage.atomic import publish_folder
 from selfstudy.types import Completion, Problem
 
 PRESETS = ("llama-tiny", "t5-tiny")
@@ -55,7 +57,7 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{datetime.date.today()}, {processor()}. Yield on {options.tests} test problems, {SAMPLES} samples each.\n")
     heads = ["model", "width", "parameters", *(f"SFT, rate × {factor:g}" for factor in SFT)]
-    heads += [f"DPO − SFT, rate × {factor:g}" for factor in DPO]
+    heads += ["pairs", *(f"DPO − SFT, rate × {factor:g}" for factor in DPO)]
     rows = []
     for preset in options.models:
         for width in options.widths:
@@ -70,7 +72,7 @@ def _row(preset: str, width: int, options: argparse.Namespace) -> list[str]:
     common = [f"model={folder}", f"root={options.root}", "rounds=1", f"compute.threads={options.threads}"]
     common += ["preference.guard=off", f"preference.max_steps={STEPS}"]
 
-    def yields(step: str, sft: float, dpo: float) -> Mapping[str, float]:
+    def learned(step: str, sft: float, dpo: float) -> Artifact:
         rates = [
             f"{name}.learning_rate={factor * settings.rate_times_width / width:g}"
             for name, settings, factor in (("sft", SftSettings, sft), ("preference", PreferenceSettings, dpo))
@@ -79,11 +81,16 @@ def _row(preset: str, width: int, options: argparse.Namespace) -> list[str]:
         done = carry_out("quickstart", [*common, *rates], until=step, name=name, quiet=True).step(step)
         assert done is not None
         assert done.artifact is not None
-        return count(done.artifact.path, problems, options.threads)
+        return done.artifact
 
-    starts = {factor: yields("sft", factor, 1) for factor in SFT}
-    gains = [paired_bootstrap(yields("dpo-1", 1, factor), starts[1], seed=0) for factor in DPO]
+    def yields(artifact: Artifact) -> dict[str, float]:
+        return count(artifact.path, problems, options.threads)
+
+    starts = {factor: yields(learned("sft", factor, 1)) for factor in SFT}
+    preferred = [learned("dpo-1", 1, factor) for factor in DPO]
+    gains = [paired_bootstrap(yields(artifact), starts[1], seed=0) for artifact in preferred]
     cells = [f"{fmean(found.values()):.2f}" for found in starts.values()]
+    cells.append(f"{preferred[0].metrics()['pairs']}")
     cells += [f"{gain.value:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]" for gain in gains]
     return [preset, f"{width}", f"{load_model(folder).num_parameters() / 1e6:.1f}M", *cells]
 
@@ -104,7 +111,9 @@ def _base(preset: str, width: int, root: Path) -> Path:
     assert tokenizer.eos_token_id is not None
     tokens = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
     torch.manual_seed(0)
-    save_model(build(Preset(narrow.family, narrow.vocab_size, shape), len(tokenizer), tokens), tokenizer, folder, {})
+    model = build(Preset(narrow.family, narrow.vocab_size, shape), len(tokenizer), tokens)
+    with publish_folder(folder) as unfinished:
+        save_model(model, tokenizer, unfinished, {})
     return folder
 
 

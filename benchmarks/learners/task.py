@@ -86,11 +86,11 @@ class Learned:
         memory: By which the process grew between its imports and its peak, in bytes: model, optimizer, activations.
         reference_seconds: For the reference's log-probabilities; 0 for fine-tuning.
         losses: Of each step.
-        overhead: Share of the steps outside of forward, backward and optimizer; 0 where it is not measured.
+        computing: Seconds of each step in forward, backward and optimizer; empty where they are not measured.
     """
 
     seconds: tuple[float, ...]
     memory: int
     reference_seconds: float
     losses: tuple[float, ...]
-    overhead: float = 0.0
+    computing: tuple[float, ...] = ()

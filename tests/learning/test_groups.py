@@ -79,10 +79,14 @@ def test_micro_batches_cover_the_step_within_the_limit(seed, limit, seq2seq, dat
             laid_out = collate(chosen, 0 if seq2seq else None)
             assert laid_out.positions <= limit
             assert laid_out.rows.places.numel() <= PLACES * limit
+            if seq2seq:
+                assert laid_out.prompts.users.places.numel() <= PLACES * limit
+                assert laid_out.prompts.rows.places.numel() <= PLACES * limit
     for group, members in enumerate(groups):
         mine = [index for index in batch if items[index].group == group]
         needed = list({c for index in mine for c in items[index].completions})
         places = max([len(members.prompt_ids) + len(members.completions[c]) for c in needed], default=0) * len(needed)
+        places = max(places, sum(len(members.completions[c]) for c in needed) if seq2seq else 0)
         if mine and tokens_of(members, needed, seq2seq) <= limit and places <= PLACES * limit:
             assert sum(any(index in part for index in mine) for part in parts) == 1  # kept together
 
@@ -93,6 +97,18 @@ def test_many_completions_of_a_long_prompt_are_split_for_their_rows():
     items = all_items(groups)
     parts = micro_batches(groups, items, range(100), 4096, False)
     assert [len(part) for part in parts] == [31, 31, 31, 7]  # 31 × 520 ≤ 4 × 4096 < 32 × 520
+
+
+def test_an_encoders_prompts_do_not_wait_for_one_with_many_readers():
+    """101 prompts, one read by 100 completions of 20 tokens and the others by one: 101 × 2000 places if together."""
+    many = Group("many", (1,) * 5, tuple((n,) * 20 for n in range(100)))
+    groups = (many, *(Group(f"{n}", (1,) * 5, ((1,) * 20,)) for n in range(100)))
+    items = all_items(groups)
+    parts = micro_batches(groups, items, range(len(items)), 8192, True)
+    assert len(parts) > 1
+    for part in parts:
+        laid_out = collate(select(groups, [items[index] for index in part])[0], 0)
+        assert laid_out.prompts.users.places.numel() <= PLACES * 8192
 
 
 @given(st.integers(0, 99))

@@ -44,7 +44,10 @@ def test_the_default_rate_falls_with_the_width(kind, rate, family):
     assert plan.of(make_model(family)).learning_rate == pytest.approx(rate)
     wide = make_model(family, **({"hidden_size": 64} if family == "causal" else {"d_model": 64}))
     assert plan.of(wide).rate(1, 10) == pytest.approx(rate / 2)
+    assert plan.identity()["learning_rate"] == f"{kind.rate_times_width} / width"  # another constant, another artifact
+    assert plan.model_dump(mode="json")["learning_rate"] == "auto"
     stated = kind(batch_size=4, max_steps=10, learning_rate=0.5)
+    assert stated.identity()["learning_rate"] == 0.5
     assert stated.of(wide) is stated
 
 

@@ -23,8 +23,20 @@ def test_reference_covers_every_completion_in_order(model, compute, ctx, recorde
     assert recorder.advanced == 15
 
 
+def test_a_completion_that_memory_is_too_small_for_is_named(compute, ctx, monkeypatch):
+    def no_memory(model, groups):
+        if any(group.problem_id == "p/2" for group in groups):
+            raise MemoryError
+        return logprobs(model, groups)
+
+    monkeypatch.setattr(reference, "logprobs", no_memory)
+    with pytest.raises(TrainingError, match=r"^p/2: memory is too small for its solution of \d+ tokens; leave it out"):
+        reference_logps(make_model("causal"), GROUPS, 500, compute, ctx)
+
+
 def test_where_memory_runs_out_parts_are_halved(compute, ctx, recorder, monkeypatch):
     model = make_model("causal")
+    halvings = []
     wanted = reference_logps(model, GROUPS, 500, compute, ctx)
 
     def little_memory(model, groups):
@@ -33,8 +45,10 @@ def test_where_memory_runs_out_parts_are_halved(compute, ctx, recorder, monkeypa
         return logprobs(model, groups)
 
     monkeypatch.setattr(reference, "logprobs", little_memory)
-    assert torch.allclose(reference_logps(model, GROUPS, 500, compute, ctx), wanted, atol=1e-5)
+    found = reference_logps(model, GROUPS, 500, compute, ctx, on_halving=lambda: halvings.append(1))
+    assert torch.allclose(found, wanted, atol=1e-5)
     assert recorder.advanced == 30
+    assert halvings
 
 
 def test_reference_is_stored_with_what_it_belongs_to(tmp_path):

@@ -182,6 +182,44 @@ def test_where_memory_runs_out_steps_are_split_and_come_to_the_same(tmp_path, ct
         assert [line[name] for line in lines] == pytest.approx([line[name] for line in wanted], rel=1e-5)
 
 
+def test_resumed_after_memory_ran_out_once_equals_straight(tmp_path, make_ctx, compute, monkeypatch):
+    """It ran out in step 3, and would not again: what is resumed keeps to the smaller parts, and to the mark."""
+
+    def run(workdir, kill_after=None):
+        workdir.mkdir(exist_ok=True)
+        model = make_model("causal")
+
+        def after(step):
+            if step == kill_after:
+                raise KILLED
+            return False
+
+        plan = settings(tokens_per_batch=150, batch_size=12)
+        shared = {"compute": compute, "seed": 3, "workdir": workdir, "ctx": make_ctx(1), "after_step": after}
+        facts = train(model, sft(), plan, **shared)
+        return as_bytes(model), (workdir / "train_log.jsonl").read_bytes(), facts
+
+    def once_short(calls):
+        def short(model, groups):
+            calls.append(groups)
+            if len(calls) == 3:
+                raise torch.OutOfMemoryError("out of memory, for this test")
+            return logprobs(model, groups)
+
+        return short
+
+    enough = run(tmp_path / "enough")
+    monkeypatch.setattr(trainer_module, "logprobs", once_short([]))
+    straight = run(tmp_path / "straight")
+    assert straight[2].halved == 4
+    assert straight[1] != enough[1]
+    monkeypatch.setattr(trainer_module, "logprobs", once_short([]))
+    with pytest.raises(RuntimeError, match="killed"):
+        run(tmp_path / "killed", kill_after=4)
+    monkeypatch.setattr(trainer_module, "logprobs", logprobs)
+    assert run(tmp_path / "killed") == straight
+
+
 def test_what_no_split_makes_small_enough_is_named(tmp_path, ctx, compute, monkeypatch):
     def no_memory(model, groups):
         if any(group.problem_id == "p/2" for group in groups):

@@ -104,5 +104,7 @@ def test_a_policy_that_learns_what_is_wrong_is_dropped(family: Family, tmp_path:
 @pytest.mark.parametrize("family", ["causal", "seq2seq"])
 def test_a_policy_that_becomes_noise_is_dropped(family: Family, tmp_path: Path) -> None:
     metrics, unchanged = learn(tmp_path, family, towards="7", away="12", rate=3.0, max_grad_norm=1e9)
+    assert metrics["guard"]["sft_yield"] > 0.1
+    assert metrics["stopped_early"]  # which takes two looks below that
     assert metrics["guard"]["fell_back"]
     assert unchanged

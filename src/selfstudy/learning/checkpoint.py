@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -20,17 +21,29 @@ from selfstudy.learning.sharding import like, whole
 from selfstudy.storage.atomic import publish_folder, write_json
 
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
-FORMAT = 1
+FORMAT = 2
+
+
+class State(NamedTuple):
+    """Where a training stands, beside its weights.
+
+    Attributes:
+        step: Optimizer steps done.
+        tokens_per_batch: To which memory has halved it.
+    """
+
+    step: int
+    tokens_per_batch: int
 
 
 def save_checkpoint(
-    workdir: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, *, write: bool = True
+    workdir: Path, state: State, model: nn.Module, optimizer: torch.optim.Optimizer, *, write: bool = True
 ) -> None:
-    """Write the state after ``step`` optimizer steps, then remove older checkpoints.
+    """Write the state of a training, then remove older checkpoints.
 
     Args:
         workdir: Holds checkpoints.
-        step: How many are done.
+        state: Where it stands.
         model: Sharded or whole.
         optimizer: Of its trainable parameters.
         write: False in all processes but the first, which are needed where a model is sharded.
@@ -44,11 +57,11 @@ def save_checkpoint(
             _gather(moments, f"{key}.{name}", value, write)
     if not write:
         return
-    path = workdir / f"step-{step:06d}"
+    path = workdir / f"step-{state.step:06d}"
     with publish_folder(path) as folder:
         save_file(weights, folder / MODEL)
         save_file(moments, folder / OPTIMIZER)
-        write_json(folder / STATE, {"format": FORMAT, "step": step})
+        write_json(folder / STATE, {"format": FORMAT, **state._asdict()})
     for older in _checkpoints(workdir)[:-1]:
         shutil.rmtree(older)
 
@@ -60,15 +73,15 @@ def _gather(into: dict[str, Tensor], name: str, tensor: Tensor, keep: bool) -> N
         into[name] = value.cpu().contiguous()
 
 
-def load_checkpoint(workdir: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Restore the newest checkpoint in place and return its step; 0 where there is none.
+def load_checkpoint(workdir: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> State | None:
+    """Restore the newest checkpoint in place and say where it stands; None where there is none.
 
     Raises:
         StorageError: It cannot be read, or belongs to another model.
     """
     found = _checkpoints(workdir)
     if not found:
-        return 0
+        return None
     path = found[-1]
     try:
         state = json.loads((path / STATE).read_text(encoding="utf-8"))
@@ -89,7 +102,7 @@ def load_checkpoint(workdir: Path, model: nn.Module, optimizer: torch.optim.Opti
         key, name = key_and_name.split(".", 1)
         parameter = parameters[name]
         optimizer.state[parameter][key] = like(value, parameter)
-    return int(state["step"])
+    return State(int(state["step"]), int(state["tokens_per_batch"]))
 
 
 def _trainable(model: nn.Module) -> dict[str, Tensor]:

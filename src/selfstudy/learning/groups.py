@@ -241,10 +241,10 @@ def micro_batches(
 ) -> list[list[int]]:
     """Split a step's ``batch`` (indices into ``items``) into micro-batches of at most ``tokens_per_batch`` tokens.
 
-    Rows in which attention is computed repeat their prompt and are padded; of their places there are at most
-    ``PLACES`` times as many. Items of one group stay together, unless they exceed the limits; an item that alone
-    exceeds them is computed alone. Longest first: rows of like length are padded little where they attend, and a
-    machine that is too small says so at once.
+    Rows in which attention is computed repeat their prompt and are padded, and an encoder's prompt waits for the
+    longest of its readers; of such places there are at most ``PLACES`` times as many. Items of one group stay
+    together, unless they exceed the limits; an item that alone exceeds them is computed alone. Longest first: rows of
+    like length are padded little where they attend, and a machine that is too small says so at once.
     """
     units = [
         _unit(groups, items, part, seq2seq)
@@ -272,9 +272,12 @@ class _Unit(NamedTuple):
     tokens: int
     rows: int
     longest: int  # row
+    prompts: int
+    read: int  # most tokens that look at one encoded prompt
 
     def fits(self, tokens_per_batch: int) -> bool:
-        return self.tokens <= tokens_per_batch and self.rows * self.longest <= PLACES * tokens_per_batch
+        places = max(self.rows * self.longest, self.prompts * self.read)
+        return self.tokens <= tokens_per_batch and places <= PLACES * tokens_per_batch
 
     def joined(self, other: _Unit) -> _Unit:
         """Put another group's items behind these."""
@@ -283,6 +286,8 @@ class _Unit(NamedTuple):
             self.tokens + other.tokens,
             self.rows + other.rows,
             max(self.longest, other.longest),
+            self.prompts + other.prompts,
+            max(self.read, other.read),
         )
 
 
@@ -305,4 +310,5 @@ def _unit(groups: Sequence[Group], items: Sequence[Item], members: list[int], se
     group = groups[items[members[0]].group]
     needed = list(dict.fromkeys(c for index in members for c in items[index].completions))
     longest = len(group.prompt_ids) + max(len(group.completions[c]) for c in needed)
-    return _Unit(members, tokens_of(group, needed, seq2seq), len(needed), longest)
+    read = sum(len(group.completions[c]) for c in needed) if seq2seq else 0
+    return _Unit(members, tokens_of(group, needed, seq2seq), len(needed), longest, 1, read)

@@ -6,7 +6,7 @@ import math
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, FieldSerializationInfo, field_serializer, model_validator
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -30,7 +30,8 @@ class OptimSettings(Settings):
         epochs: Passes over the data; the last step is filled up from the next pass. Either this or ``max_steps``.
         max_steps: Optimizer steps.
         tokens_per_batch: Tokens, prompts included, in one forward pass, and 4 times as many places in the rows in
-            which attention is computed. It only splits a step: the loss is normalised over the whole step.
+            which attention is computed. It only splits a step: the loss is normalised over the whole step (dropout
+            draws other noise).
         order: ``shuffled`` puts examples or pairs in random order; ``grouped`` puts problems in random order, all that
             is learnt of a problem behind each other, so that its prompt is computed once for them; ``given`` leaves
             them as they come.
@@ -67,6 +68,12 @@ class OptimSettings(Settings):
     gradient_checkpointing: bool = False
     lora: LoraSettings | None = None
 
+    @field_serializer("learning_rate")
+    def _rate_and_its_constant(self, value: float | str, info: FieldSerializationInfo) -> float | str:
+        """A fingerprint says what ``auto`` means."""
+        identity = value == "auto" and info.context and info.context.get("identity")
+        return f"{self.rate_times_width} / width" if identity else value
+
     @model_validator(mode="after")
     def _one_length(self) -> Self:
         if (self.epochs is None) == (self.max_steps is None):
@@ -86,10 +93,16 @@ class OptimSettings(Settings):
         return self
 
     def of(self, model: PreTrainedModel) -> Self:
-        """Return the settings with the learning rate that they mean for a model."""
+        """Return the settings with the learning rate that they mean for a model.
+
+        Raises:
+            TrainingError: Its config does not say how wide it is.
+        """
         if self.learning_rate != "auto":
             return self
-        width: int = model.config.get_text_config().hidden_size
+        width = getattr(model.config.get_text_config(), "hidden_size", None)
+        if width is None:
+            raise TrainingError(f"{type(model).__name__} does not say how wide it is; set learning_rate to a number")
         return self.model_copy(update={"learning_rate": self.rate_times_width / width})
 
     def total_steps(self, n: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -24,7 +24,13 @@ from selfstudy.types import Context, Group
 
 @torch.no_grad()
 def reference_logps(
-    model: PreTrainedModel, groups: Sequence[Group], tokens_per_batch: int, compute: Compute, ctx: Context
+    model: PreTrainedModel,
+    groups: Sequence[Group],
+    tokens_per_batch: int,
+    compute: Compute,
+    ctx: Context,
+    *,
+    on_halving: Callable[[], object] = lambda: None,
 ) -> Tensor:
     """Compute the log-probability of every completion, without dropout.
 
@@ -34,12 +40,13 @@ def reference_logps(
         tokens_per_batch: Tokens, prompts included, in one forward pass.
         compute: Device and precision, the same as the policy's.
         ctx: Shows progress.
+        on_halving: Called where memory ran out for a forward pass, which is then done in two halves.
 
     Returns:
         (C,) float32 sums over tokens, group by group, on the CPU.
 
     Raises:
-        TrainingError: One is not finite; names the problem.
+        TrainingError: One is not finite, or memory is too small for one; names the problem.
     """
     items = [Item(index, (c,)) for index, group in enumerate(groups) for c in range(len(group.completions))]
     parts = micro_batches(groups, items, range(len(items)), tokens_per_batch, family(model) == "seq2seq")
@@ -54,8 +61,14 @@ def reference_logps(
                 with autocast(compute):
                     found = logprobs(model, chosen).sums().cpu()
             except (MemoryError, RuntimeError) as error:
-                if not out_of_memory(error) or len(part) == 1:
+                if not out_of_memory(error):
                     raise
+                if len(part) == 1:
+                    name, tokens = chosen[0].problem_id, len(chosen[0].completions[0])
+                    raise TrainingError(
+                        f"{name}: memory is too small for its solution of {tokens} tokens; leave it out"
+                    ) from error
+                on_halving()
                 parts += [part[len(part) // 2 :], part[: len(part) // 2]]
             else:
                 sums[torch.tensor(part)] = found[rows[:, 0]]

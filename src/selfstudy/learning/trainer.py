@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from selfstudy.errors import TrainingError
-from selfstudy.learning.checkpoint import load_checkpoint, save_checkpoint
+from selfstudy.learning.checkpoint import State, load_checkpoint, save_checkpoint
 from selfstudy.learning.groups import labels_of, micro_batches, select, shares, tokens_of
 from selfstudy.learning.logprobs import autocast, logprobs
 from selfstudy.learning.objectives import Objective
@@ -32,7 +32,7 @@ from selfstudy.models.compute import Compute, out_of_memory
 from selfstudy.models.load import family
 from selfstudy.models.lora import Adapter
 from selfstudy.storage.seeding import derive
-from selfstudy.types import Context, Group
+from selfstudy.types import Context
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def train(
     step and resumed ends with the bytes of one that was not (on CPU), in the weights and in ``train_log.jsonl``.
 
     Where memory runs out, a step begins anew with half of ``tokens_per_batch``, and those to come keep to it: the sums
-    are the same up to rounding. The log marks these steps (``halved``).
+    are the same up to rounding (dropout draws other noise). The log marks these steps (``halved``).
 
     Args:
         model: With float32 weights; moved to ``compute.device``.
@@ -120,7 +120,7 @@ def train(
                     _set_mode(model, settings)
                 if done % ctx.checkpoint_every == 0 and done < run.planned and not stopped:
                     log.sync()
-                    save_checkpoint(workdir, done, run.model, run.optimizer)
+                    save_checkpoint(workdir, State(done, run.tokens_per_batch), run.model, run.optimizer)
             if run.model is not model:
                 unshard(run.model, model)
     tokens, positions, halved = (
@@ -151,7 +151,8 @@ def _follow(
             done += 1
             stopped = watched and world.agree(False)
             if run.model is not model and done % checkpoint_every == 0 and done < run.planned:
-                save_checkpoint(workdir, done, run.model, run.optimizer, write=False)
+                state = State(done, run.tokens_per_batch)
+                save_checkpoint(workdir, state, run.model, run.optimizer, write=False)
         if run.model is not model:
             unshard(run.model, model)
 
@@ -176,13 +177,13 @@ def _prepare(
         model.to(torch.device("cuda", world.rank) if compute.device == "cuda" else accelerator.device)
         world.spread(model)
     optimizer = make_optimizer(model, settings)
-    done = load_checkpoint(workdir, model, optimizer)
+    state = load_checkpoint(workdir, model, optimizer) or State(0, settings.tokens_per_batch)
     grouped = settings.order == "grouped"
     owners = [item.group if grouped else number for number, item in enumerate(objective.items)]
     order = Order(owners, None if settings.order == "given" else seed)
     planned = settings.total_steps(len(objective.items))
-    tokens = settings.tokens_per_batch
-    return _Run(model, objective, settings, compute, seed, planned, order, world, accelerator, optimizer, tokens), done
+    shared = (model, objective, settings, compute, seed, planned, order, world, accelerator, optimizer)
+    return _Run(*shared, state.tokens_per_batch), state.step
 
 
 @dataclass(slots=True)
@@ -261,23 +262,32 @@ def _step(run: _Run, step: int) -> Record:
 def _gradients(run: _Run, step: int, batch: Sequence[int]) -> _Sums:
     """Accumulate the gradients of this process's share of a step, anew with smaller parts where memory runs out."""
     while True:
-        found, tokens = _accumulate(run, step, batch)
+        found, starved = _accumulate(run, step, batch)
+        tokens = run.tokens_per_batch
+        if found is None:  # nothing can be done about a single item
+            tokens = min(tokens, _tokens(run, starved)) // 2 if len(starved) > 1 else 0
         # All processes split alike, so that a step does not depend on which of them was short of memory.
-        run.tokens_per_batch = run.world.least(tokens)
-        if found is not None and run.tokens_per_batch == tokens:
+        least = run.world.least(tokens)
+        if least == 0:
+            raise _no_memory(run, run.world.joined(starved))
+        if least == run.tokens_per_batch:
+            assert found is not None
             return found
+        run.tokens_per_batch = least
 
 
-def _accumulate(run: _Run, step: int, batch: Sequence[int]) -> tuple[_Sums | None, int]:
-    """Accumulate gradients; return None where memory ran out, and the ``tokens_per_batch`` to go on with."""
+def _accumulate(run: _Run, step: int, batch: Sequence[int]) -> tuple[_Sums | None, Sequence[int]]:
+    """Accumulate gradients; where memory runs out, return None and the items that it was not enough for."""
     model, objective, world = run.model, run.objective, run.world
     seq2seq, sharded = family(model) == "seq2seq", run.settings.sharding == "fsdp"
     split = partial(micro_batches, objective.groups, objective.items)
     everyones = shares(objective.groups, objective.items, batch, world.size, seq2seq)
     parts = split(everyones[world.rank], run.tokens_per_batch, seq2seq)
+    share, _ = select(objective.groups, [objective.items[index] for index in everyones[world.rank]])
     # All processes of a sharded model must run it equally often: those with less to do compute something for nothing.
     most = max(len(split(share, run.tokens_per_batch, seq2seq)) for share in everyones) if sharded else len(parts)
-    found = _Sums(parts, [], {name: torch.zeros((), device=model.device) for name in objective.metrics})
+    metrics = {name: torch.zeros((), device=model.device) for name in objective.metrics}
+    found = _Sums(parts, [], metrics, labels_of(share))
     total = objective.total(batch)
     run.optimizer.zero_grad(set_to_none=True)
     for number, part in enumerate([*parts, *[batch[:1]] * (most - len(parts))]):
@@ -287,42 +297,47 @@ def _accumulate(run: _Run, step: int, batch: Sequence[int]) -> tuple[_Sums | Non
             with flat(model, encoder=True):  # gradient checkpointing attends once more in the backward pass
                 with autocast(run.compute):
                     logps = logprobs(model, groups)
-                loss, metrics = objective.loss(logps, rows, part, total)
+                loss, measured = objective.loss(logps, rows, part, total)
                 # Gradients of a sharded model are averaged.
                 weight = (world.size if number < len(parts) else 0) if sharded else 1
                 run.accelerator.backward(loss * weight if sharded else loss)
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
-            if len(part) == 1 or sharded:  # other processes of a sharded model are in the middle of this part
-                raise _no_memory(run, part, _tokens(groups, seq2seq)) from error
-            smaller = min(run.tokens_per_batch, _tokens(groups, seq2seq)) // 2
+            if sharded:  # the other processes are in the middle of this part, too
+                raise _no_memory(run, part) from error
         else:
             if number < len(parts):
                 found.losses.append(loss.detach())
-                for name, value in metrics.items():
+                for name, value in measured.items():
                     found.metrics[name] = found.metrics[name] + value
-                found.tokens += labels_of(groups)
                 found.positions += logps.positions
             continue
         # Outside of the handler, so that the traceback no longer holds the tensors.
         run.optimizer.zero_grad(set_to_none=True)
         run.compute.release()
-        return None, max(1, smaller)
-    return found, run.tokens_per_batch
+        return None, part
+    return found, []
 
 
-def _tokens(groups: Sequence[Group], seq2seq: bool) -> int:
+def _tokens(run: _Run, part: Sequence[int]) -> int:
+    groups, _ = select(run.objective.groups, [run.objective.items[index] for index in part])
+    seq2seq = family(run.model) == "seq2seq"
     return sum(tokens_of(group, range(len(group.completions)), seq2seq) for group in groups)
 
 
-def _no_memory(run: _Run, part: Sequence[int], tokens: int) -> TrainingError:
+def _no_memory(run: _Run, part: Sequence[int]) -> TrainingError:
+    said = f"{_listed(run, part)}: memory is too small to learn from {_tokens(run, part)} tokens at once"
+    if run.settings.sharding == "fsdp":
+        return TrainingError(f"{said}; lower tokens_per_batch, or set gradient_checkpointing")
+    return TrainingError(f"{said}, which cannot be split further; set gradient_checkpointing, or leave these out")
+
+
+def _listed(run: _Run, items: Sequence[int]) -> str:
+    """Return the problems that items are of."""
     objective = run.objective
-    ids = list(dict.fromkeys(objective.groups[objective.items[index].group].problem_id for index in part))
-    return TrainingError(
-        f"{', '.join(ids[:20])}: memory is too small to learn from {tokens} tokens at once, which cannot be split "
-        "further; set gradient_checkpointing, or leave these out"
-    )
+    ids = list(dict.fromkeys(objective.groups[objective.items[index].group].problem_id for index in items))
+    return ", ".join(ids[:20]) + (f" and {len(ids) - 20} more" if len(ids) > 20 else "")
 
 
 def _not_finite(
@@ -332,11 +347,9 @@ def _not_finite(
     bad = [index for part, loss in zip(parts, losses, strict=True) if not math.isfinite(loss) for index in part]
     bad = run.world.joined(bad)
     what = "the loss is" if bad else f"the gradient's norm is {norm}, it is"
-    items, groups = run.objective.items, run.objective.groups
-    ids = list(dict.fromkeys(groups[items[index].group].problem_id for index in bad or batch))
-    shown = ", ".join(ids[:20]) + (f" and {len(ids) - 20} more" if len(ids) > 20 else "")
     return TrainingError(
-        f"step {step + 1}: {what} not finite; problems in the batch: {shown}. Look at their completions, or lower "
+        f"step {step + 1}: {what} not finite; problems in the batch: {_listed(run, bad or batch)}. "
+        "Look at their completions, or lower "
         f"learning_rate ({run.settings.learning_rate})"
     )
 

@@ -27,9 +27,12 @@ from selfstudy.models.load import family, load_model, load_tokenizer, save_model
 from selfstudy.models.lora import Adapter
 from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one, read_split
 from selfstudy.stages.guard import Guard, GuardSettings
+from selfstudy.storage.atomic import write_json
 from selfstudy.storage.records import read_records
 from selfstudy.storage.seeding import derive
-from selfstudy.types import Context, Pair, Problem
+from selfstudy.types import Context, Group, Pair, Problem
+
+_HALVED = "reference_halved.json"
 
 
 class PreferenceSettings(OptimSettings):
@@ -80,11 +83,12 @@ class Preference(Stage):
         pairs = list(read_records(made / "pairs.jsonl", Pair))
         if pairs:
             held_out = list(read_records(made / "held_out.jsonl", Problem))
-            validation = self._validation(
-                model, format, list(read_records(made / "validation.jsonl", Pair)), problems, ctx
-            )
+            others = list(read_records(made / "validation.jsonl", Pair))
+            validation = self._validation(model, format, others, problems, out, ctx)
             metrics = self._learn(model, format, pairs, problems, held_out, windowed, out, ctx)
-            metrics["validation"] = self._validate(model, validation, ctx)
+            metrics["validation"] = self._validate(model, validation, out, ctx)
+            if (out / _HALVED).is_file():
+                metrics["degraded"] = True
         else:  # every sample right, or every one wrong: not a fault, and the loop can go on
             decision = {"fell_back": True, "used_step": 0, "reason": "there were no pairs; the SFT model is kept"}
             ctx.emit("guard_decided", decision)
@@ -113,8 +117,7 @@ class Preference(Stage):
         if loss.needs_reference:
             stored = out / "reference_logps.safetensors"
             if not stored.is_file():
-                sums = reference_logps(model, groups, self.settings.tokens_per_batch, self.compute, ctx)
-                save_reference(stored, groups, sums)
+                save_reference(stored, groups, self._reference(model, groups, out, ctx))
             reference = load_reference(stored, groups)
         seed = derive(self.seed, "preference", self.round)
         adapter = Adapter(model, self.settings.lora, seed) if self.settings.lora else None
@@ -145,6 +148,7 @@ class Preference(Stage):
         format: Format,
         pairs: Sequence[Pair],
         problems: Mapping[str, Problem],
+        out: Path,
         ctx: Context,
     ) -> PreferenceObjective | None:
         """Prepare the pairs of held-out problems while the model still is the reference; None where there are none."""
@@ -152,15 +156,24 @@ class Preference(Stage):
             return None
         prompts = {name: format.prompt_ids(problems[name]) for name in {pair.problem_id for pair in pairs}}
         groups, items = group_pairs(pairs, prompts, mask_forced=self.settings.mask_forced)
-        reference = reference_logps(model, groups, self.settings.tokens_per_batch, self.compute, ctx)
+        reference = self._reference(model, groups, out, ctx)
         return PreferenceObjective(groups, items, reference, load_loss(self.settings.loss))
 
-    def _validate(self, model: PreTrainedModel, pairs: PreferenceObjective | None, ctx: Context) -> Metrics:
+    def _validate(self, model: PreTrainedModel, pairs: PreferenceObjective | None, out: Path, ctx: Context) -> Metrics:
         """Measure the weights that are kept on pairs of problems that were held out of training."""
         if pairs is None:
             return {"pairs": 0}
-        policy = reference_logps(model, pairs.groups, self.settings.tokens_per_batch, self.compute, ctx)
+        policy = self._reference(model, pairs.groups, out, ctx)
         return {"pairs": len(pairs.items), **pairs.measure(policy)}
+
+    def _reference(self, model: PreTrainedModel, groups: Sequence[Group], out: Path, ctx: Context) -> torch.Tensor:
+        """Compute log-probabilities as they are now; where memory ran out, a file says so to those who resume."""
+
+        def halved() -> None:
+            write_json(out / _HALVED, {"memory": "ran out for a forward pass, which was done in halves"})
+
+        tokens = self.settings.tokens_per_batch
+        return reference_logps(model, groups, tokens, self.compute, ctx, on_halving=halved)
 
     def _guard(
         self, model: PreTrainedModel, format: Format, held_out: Sequence[Problem], out: Path, ctx: Context
