@@ -17,6 +17,7 @@ from contenders.measure import LENGTHS, Measurement, differing, markdown, measur
 from contenders.models import check, gsm8k, load, random_folder, random_model, trained
 from contenders.ours import Ours
 from contenders.task import Contender, Task, Unavailable
+from contenders.where import ATTENTION, DRAWING, LINEAR, ROWS, noted
 from contenders.work import operations, step_bytes
 from transformers import PreTrainedModel
 
@@ -315,7 +316,23 @@ def machine(options: Options) -> Outcome:
         f"{min(_FEW_REPEATS, options.repeats)}."
     )
     show(f"Share of the machine's matrix-product rate, {options.threads} threads", markdown(heads, rows), note)
+    for family in options.families:
+        _where(options, family)
     return Outcome()
+
+
+def _where(options: Options, family: Family) -> None:
+    """Say where the time of one run goes."""
+    task = options.task(options.trained(family))
+    rows = []
+    for contender in (options.ours(True), options.ours(False)):
+        contender.draw(replace(task, max_new_tokens=8), 0)
+        with noted() as spent:
+            seconds = contender.draw(task, 1).seconds
+        parts = [100 * spent[part] / seconds for part in (LINEAR, ATTENTION, DRAWING, ROWS)]
+        rows.append([contender.name, f"{seconds:.1f}", *(f"{part:.0f}%" for part in (*parts, 100 - sum(parts)))])
+    heads = ["", "seconds", LINEAR, ATTENTION, DRAWING, ROWS, "the rest"]
+    show(f"{NAMES[family]}: where the time goes, float32", markdown(heads, rows))
 
 
 def bandwidth(options: Options) -> Outcome:

@@ -220,7 +220,8 @@ def test_every_section_prints_its_tables(trained, toy_data, monkeypatch, capsys)
     generation.main([*options.split(), *small.split(), "--sections", names, "--cache", cache])
     printed = capsys.readouterr().out
     titles = ["float32, 4 rows", "low precision", "calculator on and off", "Share of the memory's rate"]
-    titles += ["Ten times", "llama-tiny, random weights", "matrix-product rate"] if family == "causal" else []
+    if family == "causal":
+        titles += ["Ten times", "llama-tiny, random weights", "matrix-product rate", "where the time goes"]
     assert all(title in printed for title in titles)
     targets = printed.split("### Targets")[1].split("###")[0]
     assert targets.count("\n| ") == 2 + 4 + 5 + 2 * ("scale" in names)
