@@ -31,6 +31,7 @@ OWN = Path(__file__).parents[2] / "data" / "problems"
 FIXTURES: dict[str, tuple[dict[str, Any], int]] = {
     "asdiv": ({"path": str(OWN)}, 2),
     "gsm8k": ({"path": str(OWN), "split": "dev"}, 3),
+    "msat": ({"count": 7}, 7),
     "multiarith": ({"path": str(OWN)}, 2),
     "svamp": ({"path": str(OWN)}, 2),
     "tabular": ({"path": str(OWN / "own.csv")}, 2),

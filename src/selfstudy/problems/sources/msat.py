@@ -1,0 +1,252 @@
+"""MsAT: generated arithmetic in several steps, to be learnt before word problems (Wang and Lu 2023, arXiv 2306.01707).
+
+An item is drawn as a prefix template such as ``+ * n n n``: one to three operators over numbers, some of which have
+names. It is told as equations in any order, among others that do not matter, and asks for the result or for one of the
+named numbers, which then has to be found backwards. All values are positive integers, divisions are exact, and each
+step of the solution has an annotation ``<<a+b=c>>``.
+
+Candidate ``j`` is a pure function of the settings and ``(seed, j)``. The split it belongs to is a hash of its question
+with the names in order of appearance, so two splits share no question, not even under other names; nor does one split
+hold a question twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+from string import ascii_uppercase
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from selfstudy.errors import DataError
+from selfstudy.problems.rows import BadRow
+from selfstudy.problems.sources import ProblemSource
+from selfstudy.types import Problem
+
+LARGEST = 10_000  # no value is larger
+_PATIENCE = 20_000  # candidates in a row without a new question: the settings allow no more
+_TRIES = 300  # numbers drawn for a template until its values are integers
+_SPLITS: dict[int, Literal["dev", "test"]] = {0: "dev", 1: "test"}  # of 16 buckets; the others are train
+_NAME = re.compile(r"\b[A-Z]\b")
+
+
+class Msat(ProblemSource):
+    """A split of generated arithmetic.
+
+    Attributes:
+        split: Splits share no question.
+        count: How many items.
+        seed: Of the candidates; splits stay disjoint over seeds.
+        min_operators: Fewest operators, each of which is a step of the solution.
+        max_operators: Most operators.
+        max_number: The largest number that is drawn (values may be larger, up to 10000).
+        literals: Probability that a number stands in the equation itself, without a name.
+        parts: Probability that an inner operation has an equation of its own.
+        backwards: Probability that a named number is asked for instead of the result.
+        distractors: Most equations that do not matter.
+    """
+
+    split: Literal["train", "dev", "test"] = "train"
+    count: int = Field(1000, ge=1)
+    seed: int = 0
+    min_operators: int = Field(1, ge=1, le=3)
+    max_operators: int = Field(3, ge=1, le=3)
+    max_number: int = Field(50, ge=5, le=1000)
+    literals: float = Field(0.3, ge=0, le=1)
+    parts: float = Field(0.3, ge=0, le=1)
+    backwards: float = Field(0.5, ge=0, le=1)
+    distractors: int = Field(4, ge=0, le=4)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_operators > self.max_operators:
+            raise ValueError(f"min_operators: {self.min_operators} is larger than max_operators: {self.max_operators}")
+        return self
+
+    def read(self) -> Iterator[Problem | BadRow]:
+        """Generate the items; ids are ``msat/<split>/<number from 0>``.
+
+        Raises:
+            DataError: The settings allow fewer different questions than ``count``.
+        """
+        seen: set[str] = set()
+        candidate = last = 0
+        while len(seen) < self.count:
+            if candidate - last > _PATIENCE:
+                raise DataError(
+                    f"msat: these settings allow hardly more than {len(seen)} different questions in split "
+                    f"{self.split}, {self.count} are asked for; raise max_operators or max_number, or lower count"
+                )
+            item = self._candidate(candidate)
+            candidate += 1
+            if item is None or split_of(item.question) != self.split or _canonical(item.question) in seen:
+                continue
+            last = candidate
+            yield Problem(
+                id=f"msat/{self.split}/{len(seen):06d}",
+                question=item.question,
+                answer=str(item.answer),
+                solution="\n".join((*item.steps, f"#### {item.answer}")),
+                meta=item.meta,
+            )
+            seen.add(_canonical(item.question))
+
+    def _candidate(self, number: int) -> _Item | None:
+        """Draw one item; None where no numbers make its template's values integers."""
+        key = hashlib.blake2b(f"{self.seed}\0{number}".encode(), digest_size=8).digest()
+        draw = Random(int.from_bytes(key, "big"))
+        root = _template(draw, draw.randint(self.min_operators, self.max_operators))
+        if not any(_valued(root, draw, self.max_number) for _ in range(_TRIES)):
+            return None
+        names = iter(draw.sample(ascii_uppercase, 12))
+        root.name = next(names)
+        leaves: list[_Node] = []
+        inner: list[_Node] = []
+        for node in _below(root):
+            (leaves if node.leaf else inner).append(node)
+        for node in leaves:
+            node.name = "" if draw.random() < self.literals else next(names)
+        for node in inner:
+            node.name = next(names) if draw.random() < self.parts else ""
+        named = [node for node in leaves if node.name]
+        asked = draw.choice(named) if named and draw.random() < self.backwards else root
+        told = [f"{node.name} = {_written(node, told=True)}." for node in (root, *inner) if node.name]
+        told += [f"{node.name} = {node.value}." for node in named if node is not asked]
+        if asked is not root:
+            told.append(f"{root.name} = {root.value}.")
+        others = draw.randint(0, self.distractors)
+        told += [f"{next(names)} = {self._other(draw)}." for _ in range(others)]
+        draw.shuffle(told)
+        meta: dict[str, int | str] = {
+            "operators": len(inner) + 1,
+            "template": _prefix(root),
+            "asked": "result" if asked is root else "operand",
+            "distractors": others,
+        }
+        return _Item(" ".join([*told, f"What is {asked.name}?"]), asked.value, _steps(root, asked), meta)
+
+    def _other(self, draw: Random) -> str:
+        """Write what an equation that does not matter says."""
+        first, second = (draw.randint(1, self.max_number) for _ in range(2))
+        return f"{first} {draw.choice('+-*')} {second}" if draw.random() < 0.3 else f"{first}"
+
+
+def split_of(question: str) -> Literal["train", "dev", "test"]:
+    """Return the split that a question belongs to: the same for all names."""
+    bucket = hashlib.blake2b(_canonical(question).encode(), digest_size=1).digest()[0] % 16
+    return _SPLITS.get(bucket, "train")
+
+
+def _canonical(question: str) -> str:
+    """Name what is named in order of appearance."""
+    names: dict[str, str] = {}
+    return _NAME.sub(lambda found: names.setdefault(found[0], f"_{len(names)}"), question)
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    question: str
+    answer: int
+    steps: tuple[str, ...]
+    meta: dict[str, int | str]
+
+
+@dataclass(slots=True, eq=False)
+class _Node:
+    """An operation on two others, or a number; without a name it stands where it is used."""
+
+    symbol: str = ""
+    parts: tuple[_Node, ...] = ()
+    value: int = 0
+    name: str = ""
+
+    @property
+    def leaf(self) -> bool:
+        return not self.parts
+
+
+def _template(draw: Random, operators: int) -> _Node:
+    if not operators:
+        return _Node()
+    left = draw.randrange(operators)
+    symbol = draw.choice("+-*/")
+    return _Node(symbol, (_template(draw, left), _template(draw, operators - 1 - left)))
+
+
+def _valued(node: _Node, draw: Random, most: int) -> bool:
+    """Draw the numbers of a template; return whether all values are positive integers."""
+    if node.leaf:
+        node.value = draw.randint(1, most)
+        return True
+    if not all(_valued(part, draw, most) for part in node.parts):
+        return False
+    left, right = (part.value for part in node.parts)
+    if node.symbol == "/" and left % right:
+        return False
+    node.value = _RESULT[node.symbol](left, right)
+    return 0 < node.value <= LARGEST
+
+
+def _below(node: _Node) -> Iterator[_Node]:
+    """Yield everything below a node."""
+    for part in node.parts:
+        yield part
+        yield from _below(part)
+
+
+def _written(node: _Node, *, told: bool = False) -> str:
+    """Write a node as an equation's right side (``told``), or as what stands in another."""
+    if node.name and not told:
+        return node.name
+    if node.leaf:
+        return f"{node.value}"
+    sides = [f"({_written(part)})" if part.parts and not part.name else _written(part) for part in node.parts]
+    return f" {node.symbol} ".join(sides)
+
+
+def _prefix(node: _Node) -> str:
+    return "n" if node.leaf else " ".join([node.symbol, *map(_prefix, node.parts)])
+
+
+def _steps(root: _Node, asked: _Node) -> tuple[str, ...]:
+    """Write the steps to what is asked: forwards to a result, backwards to a number."""
+    steps: list[tuple[int, str, int]] = []
+    node = root
+    while node is not asked:
+        left, right = node.parts
+        if asked is left or asked in _below(left):
+            steps += _forwards(right)
+            steps.append((node.value, _INVERSE[node.symbol], right.value))
+            node = left
+        else:
+            steps += _forwards(left)
+            # What is taken away or divided by is found by the operation itself.
+            same = node.symbol in "-/"
+            pair = (left.value, node.symbol, node.value) if same else (node.value, _INVERSE[node.symbol], left.value)
+            steps.append(pair)
+            node = right
+    if asked is root:
+        steps = _forwards(root)
+    lines = [_line(step) for step in steps]
+    return (*lines[:-1], f"{asked.name} = {lines[-1]}")
+
+
+def _forwards(node: _Node) -> list[tuple[int, str, int]]:
+    if node.leaf:
+        return []
+    left, right = node.parts
+    return [*_forwards(left), *_forwards(right), (left.value, node.symbol, right.value)]
+
+
+def _line(step: tuple[int, str, int]) -> str:
+    left, symbol, right = step
+    result = _RESULT[symbol](left, right)
+    return f"{left} {symbol} {right} = <<{left}{symbol}{right}={result}>>{result}"
+
+
+_RESULT = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__, "/": int.__floordiv__}
+_INVERSE = {"+": "-", "-": "+", "*": "/", "/": "*"}
