@@ -117,6 +117,18 @@ def test_learns_from_scratch(name):
     assert right.float().mean() > 0.97
 
 
+def test_heads_of_a_t5_look_at_different_distances_from_the_start():
+    model = create("t5-tiny", TOKENIZERS["t5-tiny"], seed=1)
+    for stack in (model.encoder, model.decoder):
+        bias = stack.block[0].layer[0].SelfAttention.compute_bias(40, 40)[0]  # heads, queries, keys
+        weights = bias[:, 20, : 21 if stack.is_decoder else 40].softmax(-1)
+        distance = (torch.arange(weights.shape[1]) - 20).abs()
+        means = (weights * distance).sum(-1)
+        assert means[0] < 2 < 5 < means[-1]
+        itself = weights[:, 20]
+        assert (itself[:-1] < 1e-6).all() if stack.is_decoder else itself[0] > 0.5
+
+
 def test_published_shapes_start_near_uniform():
     """A small T5 of the published kind, whose own initialisation would start at tens of nats."""
     preset = PRESETS["flan-t5-base"]

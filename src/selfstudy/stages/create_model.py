@@ -25,6 +25,7 @@ class CreateModel(Stage):
     """
 
     kind: ClassVar[str] = "model"
+    version: ClassVar[int] = 2
     preset: str
     vocab_size: int
     format: FormatSettings
