@@ -190,8 +190,8 @@ def _scale_residuals(model: LlamaForCausalLM) -> None:
 def _draw_positions(model: T5ForConditionalGeneration) -> None:
     """Draw the relative position biases anew, so that heads look at different distances from the start.
 
-    They are all that a T5 knows of order. As in ALiBi (Press et al. 2022, arXiv 2108.12409) each head has a slope of its
-    own by which distance counts against a token; the last has none. The decoder's other heads do not see the token
+    They are all that a T5 knows of order. As in ALiBi (Press et al. 2022, arXiv 2108.12409) distance counts against a
+    token by a slope that each head has of its own; the last has none. The decoder's other heads do not see the token
     itself, which the residual stream holds anyway. docs/log.md has what this is worth.
     """
     for stack in (model.encoder, model.decoder):
