@@ -33,6 +33,7 @@ FIXTURES: dict[str, tuple[dict[str, Any], int]] = {
     "gsm8k": ({"path": str(OWN), "split": "dev"}, 3),
     "msat": ({"count": 7}, 7),
     "multiarith": ({"path": str(OWN)}, 2),
+    "stories": ({"count": 7}, 7),
     "svamp": ({"path": str(OWN)}, 2),
     "tabular": ({"path": str(OWN / "own.csv")}, 2),
     "word_problems": ({"count": 7}, 7),

@@ -1,0 +1,167 @@
+"""Generated word problems of many kinds, in wordings of which some are kept for tests.
+
+Situations and sentences come from :mod:`selfstudy.problems.families`. Each split has wordings of its own: what a model
+is tested on, it has read neither in pretraining nor among the problems that it learns from, whatever the numbers. The
+solutions are sentences with an annotation ``<<a+b=c>>`` for each step.
+
+Candidate ``j`` is a pure function of the settings and ``(seed, j)``; a larger ``count`` extends a smaller one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from random import Random
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from selfstudy.errors import DataError, did_you_mean
+from selfstudy.problems.families import FAMILIES, HERS, HIS, PEOPLE, PLACES, THINGS, Family
+from selfstudy.problems.rows import BadRow
+from selfstudy.problems.sources import ProblemSource
+from selfstudy.types import Problem
+
+LARGEST = 10_000  # no result is larger
+# Which of a family's wordings belong to which split.
+SPLIT_WORDINGS: Mapping[str, tuple[int, ...]] = {
+    "pretrain": (0, 1, 2, 3),
+    "train": (4, 5),
+    "dev": (4, 5),
+    "test": (6, 7),
+}
+_PATIENCE = 20_000  # candidates in a row without a new question: the settings allow no more
+_TRIES = 300  # numbers drawn for a family until all results are integers
+_DEV = 8  # one in so many questions of the wordings that train and dev share is dev's
+_ASIDES = (
+    "It is {n} degrees outside.",
+    "The road to the {place} has {n} bends.",
+    "There are {n} chairs in the room.",
+    "The clock struck {n} minutes ago.",
+)
+_BY_NAME = {family.name: family for family in FAMILIES}
+
+
+class Stories(ProblemSource):
+    """A split of generated word problems.
+
+    Attributes:
+        split: Splits share no question, and but for train and dev no wording.
+        count: How many problems.
+        seed: Of the candidates.
+        families: Which kinds, by name; ``null``: those that pretraining knows for ``pretrain``, and for the other
+            splits those and more. Two are for transfer alone.
+        distractors: Probability of a sentence with a number that does not matter.
+    """
+
+    split: Literal["pretrain", "train", "dev", "test"] = "train"
+    count: int = Field(1000, ge=1)
+    seed: int = 0
+    families: tuple[str, ...] | None = Field(None, min_length=1)
+    distractors: float = Field(0.1, ge=0, le=1)
+
+    @field_validator("families")
+    @classmethod
+    def _known(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for name in names or ():
+            if name not in _BY_NAME:
+                raise ValueError(f"there is no family '{name}'{did_you_mean(name, _BY_NAME)}")
+        return names
+
+    def read(self) -> Iterator[Problem | BadRow]:
+        """Generate the problems; ids are ``stories/<split>/<number from 0>``.
+
+        Raises:
+            DataError: The settings allow fewer different questions than ``count``.
+        """
+        seen: set[str] = set()
+        candidate = last = 0
+        while len(seen) < self.count:
+            if candidate - last > _PATIENCE:
+                raise DataError(
+                    f"stories: these settings allow hardly more than {len(seen)} different questions in split "
+                    f"{self.split}, {self.count} are asked for; name more families, or lower count"
+                )
+            problem = self._candidate(candidate, f"stories/{self.split}/{len(seen):06d}")
+            candidate += 1
+            if problem is None or problem.question in seen or not self._mine(problem.question):
+                continue
+            last = candidate
+            yield problem
+            seen.add(problem.question)
+
+    def _mine(self, question: str) -> bool:
+        """Part what train and dev have in common."""
+        if self.split not in ("train", "dev"):
+            return True
+        is_dev = hashlib.blake2b(question.encode(), digest_size=1).digest()[0] % _DEV == 0
+        return is_dev == (self.split == "dev")
+
+    def _families(self) -> tuple[Family, ...]:
+        if self.families is not None:
+            return tuple(_BY_NAME[name] for name in self.families)
+        homes = ("pretrain",) if self.split == "pretrain" else ("pretrain", "train")
+        return tuple(family for family in FAMILIES if family.home in homes)
+
+    def _candidate(self, number: int, name: str) -> Problem | None:
+        """Tell one problem; None where no numbers fit its family."""
+        key = hashlib.blake2b(f"{self.seed}\0{self.split}\0{number}".encode(), digest_size=8).digest()
+        draw = Random(int.from_bytes(key, "big"))
+        family = draw.choice(self._families())
+        for _ in range(_TRIES):
+            values = {letter: draw.randint(*bounds) for letter, bounds in family.numbers.items()}
+            lines = _solved(family, values)
+            if lines is not None:
+                break
+        else:
+            return None
+        wording = draw.choice(SPLIT_WORDINGS[self.split])
+        words = _words(draw) | {letter: str(values[letter]) for letter in family.numbers}
+        question = family.wordings[wording].format_map(words)
+        aside = draw.random() < self.distractors
+        if aside:
+            question = _with_aside(question, draw.choice(_ASIDES).format(n=draw.randint(2, 60), **words), draw)
+        steps = [
+            draw.choice(step.texts).format_map({**words, "e": line})
+            for step, line in zip(family.steps, lines, strict=True)
+        ]
+        answer = str(values[family.steps[-1].name])
+        meta = {"family": family.name, "wording": wording, "steps": len(steps), "distractor": aside}
+        return Problem(name, question, answer, "\n".join([*steps, f"#### {answer}"]), meta)
+
+
+def _solved(family: Family, values: dict[str, int]) -> list[str] | None:
+    """Add the results of all steps to ``values`` and return the annotated expressions; None where one is no number."""
+    lines = []
+    for step in family.steps:
+        left, right = (values[side] if side in values else int(side) for side in (step.left, step.right))
+        if step.symbol == "/" and left % right:
+            return None
+        result = _RESULT[step.symbol](left, right)
+        if not 0 < result <= LARGEST:
+            return None
+        values[step.name] = result
+        lines.append(f"{left} {step.symbol} {right} = <<{left}{step.symbol}{right}={result}>>{result}")
+    return lines
+
+
+def _words(draw: Random) -> dict[str, str]:
+    """Draw people of unlike pronouns, so that none has two readings, things and a place."""
+    who = draw.choice(sorted(PEOPLE))
+    he, his, him = PEOPLE[who]
+    friend = draw.choice(
+        sorted(name for name, theirs in PEOPLE.items() if theirs is (HERS if PEOPLE[who] is HIS else HIS))
+    )
+    things, others = draw.sample(THINGS, 2)
+    words = {"who": who, "he": he, "He": he.capitalize(), "his": his, "him": him, "friend": friend}
+    return {**words, "things": things, "others": others, "place": draw.choice(PLACES)}
+
+
+def _with_aside(question: str, aside: str, draw: Random) -> str:
+    """Put a sentence anywhere before the last one."""
+    sentences = question.split(". ")
+    place = draw.randrange(len(sentences))
+    return ". ".join([*sentences[:place], aside.rstrip("."), *sentences[place:]])
+
+
+_RESULT = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__, "/": int.__floordiv__}
