@@ -39,6 +39,18 @@ def run(
 
 
 @app.command()
+def pretrain(
+    config: ConfigName,
+    overrides: Overrides = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
+) -> None:
+    """Make a base model from the mixture of a config's section pretraining, and score it."""
+    from selfstudy.running import carry_out
+
+    carry_out(config, ["recipe=pretrain", *(overrides or [])], name=name)
+
+
+@app.command()
 def plan(config: ConfigName, overrides: Overrides = None) -> None:
     """Show the steps of a run, which of them exist, and a forecast of the work, before any compute."""
     from selfstudy.running import show_plan

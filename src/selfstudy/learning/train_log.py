@@ -16,6 +16,12 @@ FILE_NAME = "train_log.jsonl"
 Record = dict[str, float]
 
 
+def read_losses(workdir: Path) -> list[float]:
+    """Return the loss of every step of a finished training."""
+    lines = (workdir / FILE_NAME).read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["loss"] for line in lines]
+
+
 class TrainLog:
     """The log of one training; lines after ``step`` are dropped when it is opened."""
 

@@ -304,9 +304,7 @@ FAMILIES: tuple[Family, ...] = (
         "train",
         {"a": (2, 25), "b": (2, 12), "c": (30, 300)},
         (
-            Step(
-                "saved", "a", "*", "b", ("There are {e} dollars.", "{e} dollars are saved.", "That is {e} dollars.")
-            ),
+            Step("saved", "a", "*", "b", ("There are {e} dollars.", "{e} dollars are saved.", "That is {e} dollars.")),
             Step(
                 "left",
                 "c",

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from selfstudy.pipeline import Leaf, Plan, Step
 from selfstudy.recipes.config import Config
 from selfstudy.stages.choose import Choose
-from selfstudy.stages.create_model import CreateModel
+from selfstudy.stages.create_model import CreateForMixture, CreateModel
 from selfstudy.stages.evaluate import Evaluate
 from selfstudy.stages.judge_gold import JudgeGold
 from selfstudy.stages.load_problems import LoadProblems
 from selfstudy.stages.pair import MakePairs
 from selfstudy.stages.preference import Preference
+from selfstudy.stages.pretrain import Pretrain
 from selfstudy.stages.pseudo_label import PseudoLabel
 from selfstudy.stages.sample import Draw
 from selfstudy.stages.sft import Sft
@@ -40,6 +41,7 @@ class Bench:
     Attributes:
         config: The run's settings.
         data: The data files, by content.
+        corpus: The files that pretraining reads, by content.
         model: The base model's folder by content; None when a preset is to be created.
         plan: What has been recorded.
         candidates: Every trained model so far with its evaluation on dev.
@@ -47,6 +49,7 @@ class Bench:
 
     config: Config
     data: Leaf
+    corpus: Leaf
     model: Leaf | None
     plan: Plan = field(default_factory=Plan)
     candidates: dict[str, tuple[Step, Step]] = field(default_factory=dict)
@@ -67,6 +70,18 @@ class Bench:
         c = self.config
         stage = CreateModel(preset=c.model, vocab_size=c.vocab_size, format=c.prompt, seed=c.seed)
         return self.plan.find("base") or self.plan.add("base", stage, {"problems": self.problems()})
+
+    def pretrain(self, name: str) -> Step:
+        """Train a base model, created where the config names a preset."""
+        c = self.config
+        assert c.pretraining is not None
+        base: Step | Leaf | None = self.model
+        if base is None:
+            shape = {"preset": c.model, "vocab_size": c.vocab_size, "format": c.prompt, "seed": c.seed}
+            fresh = CreateForMixture(**shape, mixture=c.pretraining.mixture)
+            base = self.plan.add("fresh", fresh, {"data": self.corpus})
+        stage = Pretrain(settings=c.pretraining, format=c.prompt, compute=c.compute, seed=c.seed)
+        return self._candidate(self.plan.add(name, stage, {"model": base, "data": self.corpus}))
 
     def pool(self) -> Pool:
         """Return an empty pool."""

@@ -14,10 +14,11 @@ from selfstudy.models.format import FormatSettings
 from selfstudy.stages.load_problems import ProblemSettings
 from selfstudy.stages.pair import PairSettings
 from selfstudy.stages.preference import PreferenceSettings
+from selfstudy.stages.pretrain import PretrainSettings
 from selfstudy.stages.pseudo_label import LabelSettings
 from selfstudy.stages.sft import SftSettings
 
-Recipe = Literal["dpo_st", "self_training", "rft", "supervised"]
+Recipe = Literal["dpo_st", "self_training", "rft", "supervised", "pretrain"]
 
 
 class EvaluationSettings(Settings):
@@ -38,7 +39,7 @@ class Config(Settings):
     """One run.
 
     Attributes:
-        recipe: The algorithm.
+        recipe: The algorithm; ``pretrain`` makes a base model.
         seed: Of every random choice.
         rounds: Rounds of self-training.
         root: Where artifacts and runs lie.
@@ -58,6 +59,7 @@ class Config(Settings):
     prompt: FormatSettings = FormatSettings()
     verifier: VerifierSpec = default_verifier()
     compute: Compute = Compute()
+    pretraining: PretrainSettings | None = None
     sft: SftSettings
     sampling: SamplingSettings = SamplingSettings()
     samples_per_step: Annotated[int, Field(ge=1)] = 5
@@ -66,6 +68,12 @@ class Config(Settings):
     labels: LabelSettings = LabelSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     checkpoint_every: Annotated[int, Field(ge=1)] = 50
+
+    @model_validator(mode="after")
+    def _pretraining_has_data(self) -> Self:
+        if self.recipe == "pretrain" and self.pretraining is None:
+            raise ValueError("recipe: pretrain needs pretraining.mixture and pretraining.max_steps")
+        return self
 
     @model_validator(mode="after")
     def _guard_has_problems(self) -> Self:

@@ -22,6 +22,7 @@ from selfstudy.models.load import MODEL_FILES, family, load_config, load_tokeniz
 from selfstudy.models.presets import build, find_preset
 from selfstudy.models.resolve import Resolved, resolve
 from selfstudy.pipeline import Leaf, Plan, leaf
+from selfstudy.plugins import PluginSpec
 from selfstudy.problems.sources import load_source
 from selfstudy.recipes.bench import Bench
 from selfstudy.recipes.config import Config
@@ -88,21 +89,30 @@ def prepare(
     config = Config.parse(load_tree(name, overrides), name)
     root = Path(config.root)
     missing: list[str] = []
+    mixture = config.pretraining.mixture if config.pretraining and config.recipe == "pretrain" else ()
+    data = _data("data", config.problems.sources(), root, download, missing)
+    corpus = _data("corpus", [part.source for part in mixture], root, download, missing)
+    found = resolve(config.model, download=download)
+    bench = Bench(config, data, corpus, _base_model(config, found, root))
+    recipe = importlib.import_module(f"selfstudy.recipes.{config.recipe}")
+    plan: Plan = recipe.plan(config, bench)
+    size = _weigh(config, found)
+    return Prepared(run_name or _run_name(name, overrides), config, plan, Store(root), size, tuple(missing))
+
+
+def _data(name: str, sources: Sequence[PluginSpec], root: Path, download: bool, missing: list[str]) -> Leaf:
+    """Return the files of sources by content; what is not here and may not be fetched is noted as missing."""
     files: list[Path] = []
-    for source in config.problems.sources():
+    absent: list[str] = []
+    for source in sources:
         try:
             files.extend(load_source(source).files())
         except DataError as error:
             if download:
                 raise
-            missing.append(str(error))
-    data = Leaf("data", (), None) if missing else leaf("data", tuple(dict.fromkeys(files)), root)
-    found = resolve(config.model, download=download)
-    bench = Bench(config, data, _base_model(config, found, root))
-    recipe = importlib.import_module(f"selfstudy.recipes.{config.recipe}")
-    plan: Plan = recipe.plan(config, bench)
-    size = _weigh(config, found)
-    return Prepared(run_name or _run_name(name, overrides), config, plan, Store(root), size, tuple(missing))
+            absent.append(str(error))
+    missing += absent
+    return Leaf(name, (), None) if absent else leaf(name, tuple(dict.fromkeys(files)), root)
 
 
 def _base_model(config: Config, found: Resolved, root: Path) -> Leaf | None:

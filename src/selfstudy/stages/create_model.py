@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,8 +11,11 @@ from selfstudy.models.format import FormatSettings, bind, tokenizer_text
 from selfstudy.models.load import save_model
 from selfstudy.models.presets import create, find_preset
 from selfstudy.models.tokenizers import Family, train_tokenizer
+from selfstudy.problems.mixture import Part, stream
 from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one, read_split
 from selfstudy.types import Context
+
+_TEXTS = 20_000  # from which a tokenizer learns
 
 
 class CreateModel(Stage):
@@ -49,3 +53,13 @@ class CreateModel(Stage):
         for split in ("unlabelled", "labelled"):
             for problem in read_split(one(inputs, "problems"), split):
                 yield tokenizer_text(problem, self.format, family)
+
+
+class CreateForMixture(CreateModel):
+    """A model that is to be pretrained: its tokenizer learns from the beginning of the mixture."""
+
+    mixture: tuple[Part, ...]
+
+    def _texts(self, inputs: Inputs, family: Family) -> Iterator[str]:
+        for problem in islice(stream(self.mixture, self.seed), _TEXTS):
+            yield tokenizer_text(problem, self.format, family)
