@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from selfstudy.config import Settings
-from selfstudy.errors import ConfigError, DataError
+from selfstudy.errors import ConfigError, DataError, ModelError
 from selfstudy.models.compute import Compute
 from selfstudy.models.format import FormatSettings, bind
 from selfstudy.models.load import load_model, load_tokenizer
@@ -65,23 +64,24 @@ def test_learns_and_says_what_it_did(family: Family, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("family", ["causal", "seq2seq"])
 def test_killed_and_resumed_equals_straight(family: Family, tmp_path: Path) -> None:
-    run(tmp_path, family, settings(), "straight")
+    wanted = run(tmp_path, family, settings(max_tokens=150), "straight")
+    assert wanted["left_out"]
 
     def die(event: str, fields: Any) -> None:
         if fields.get("step") == 7:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, family, settings(), "killed", Context(die, SILENT.progress, 3))
+        run(tmp_path, family, settings(max_tokens=150), "killed", Context(die, SILENT.progress, 3))
     assert (tmp_path / "killed" / "step-000006").is_dir()
-    run(tmp_path, family, settings(), "killed")
+    assert run(tmp_path, family, settings(max_tokens=150), "killed") == wanted
     for name in ("model.safetensors", "train_log.jsonl"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
 
 
 @pytest.mark.parametrize("family", ["causal", "seq2seq"])
 def test_a_document_is_a_whole_problem(family: Family, tmp_path: Path) -> None:
-    found = documents(tmp_path, family, settings())
+    found = documents(tmp_path, family, settings(max_tokens=500))
     problems = stream(found.settings.mixture, 7)
     for group, problem in zip(found[:40], problems, strict=False):
         prompt, solution = found.format.prompt_ids(problem), found.format.gold(problem).token_ids
@@ -139,6 +139,24 @@ def test_a_mixture_keeps_its_weights_and_begins_again() -> None:
     assert [p.id for p in islice(stream(parts, 2), 50)] != [p.id for p in found[:50]]
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"lora": {"rank": 2}}, "lora has no meaning in pretraining"),
+        ({"order": "grouped"}, "order has no meaning"),
+        ({"mixture": [{"source": {"name": "stories", "split": "test"}}]}, "stories with split: test is for measuring"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        settings(**changes)
+
+
+def test_documents_longer_than_the_models_positions_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="max_tokens=600 exceeds the 512 positions of LlamaForCausalLM; lower it"):
+        run(tmp_path, "causal", settings(max_tokens=600), "out")
+
+
 def test_a_mixture_without_an_end_needs_steps() -> None:
     with pytest.raises(ConfigError, match="a mixture has no end; set max_steps, and no epochs"):
         settings(max_steps=None, epochs=2)
@@ -146,7 +164,6 @@ def test_a_mixture_without_an_end_needs_steps() -> None:
 
 def test_the_tokenizer_learns_from_the_mixture(tmp_path: Path) -> None:
     parts = tuple(Part.parse(part, "part") for part in MIXTURE)
-    assert all(isinstance(part, Settings) for part in parts)
     stage = CreateForMixture(preset="llama-tiny", vocab_size=400, format=FormatSettings(), seed=0, mixture=parts)
     (tmp_path / "out").mkdir()
     stage.run({"data": (artifact(tmp_path / "none"),)}, tmp_path / "out", SILENT)

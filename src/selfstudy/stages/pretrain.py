@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Self, overload
 
 from pydantic import Field, model_validator
 
-from selfstudy.errors import DataError
+from selfstudy.errors import DataError, ModelError
 from selfstudy.learning.groups import Item
 from selfstudy.learning.logprobs import check_logprobs
 from selfstudy.learning.objectives import Imitation
@@ -53,6 +53,23 @@ class PretrainSettings(OptimSettings):
             raise ValueError("a mixture has no end; set max_steps, and no epochs")
         return self
 
+    @model_validator(mode="after")
+    def _learns_everything(self) -> Self:
+        for name in ("lora", "order", "mask_forced"):
+            if name in self.model_fields_set:
+                raise ValueError(f"{name} has no meaning in pretraining; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _keeps_tests_apart(self) -> Self:
+        for part in self.mixture:
+            if part.source.settings.get("split") in ("dev", "test"):
+                raise ValueError(
+                    f"mixture: {part.source.name} with split: {part.source.settings['split']} is for measuring; name a "
+                    "split for training"
+                )
+        return self
+
 
 class Pretrain(Stage):
     """Writes a ``transformers`` folder and ``train_log.jsonl``.
@@ -73,11 +90,17 @@ class Pretrain(Stage):
         base = one(inputs, "model").path
         model, tokenizer = load_model(base, device=self.compute.device), load_tokenizer(base)
         check_window(model, check_logprobs(model), self.settings.max_tokens)
+        positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        if positions is not None and self.settings.max_tokens > positions:
+            raise ModelError(
+                f"pretraining.max_tokens={self.settings.max_tokens} exceeds the {positions} positions of "
+                f"{type(model).__name__}; lower it"
+            )
         format = bind(self.format, tokenizer, family(model))
         seed = derive(self.seed, "pretrain")
         steps = self.settings.max_steps or 0
         documents = Documents(self.settings, format, seed, steps * self.settings.batch_size)
-        settings = self.settings.model_copy(update={"order": "given"})
+        settings = self.settings.model_copy(update={"order": "given"})  # which is random already
         objective = Imitation(documents, Items(len(documents)), name="pretrain")
         facts = train(model, objective, settings, compute=self.compute, seed=seed, workdir=out, ctx=ctx)
         losses = read_losses(out)[-_LAST:]

@@ -97,7 +97,23 @@ def test_asides_are_where_they_are_asked_for() -> None:
     assert not any(p.meta["distractor"] for p in problems(count=200, distractors=0))
     always = problems(count=200, distractors=1)
     assert all(p.meta["distractor"] for p in always)
-    assert all(p.question.endswith(("?", ".")) for p in always)
+    plain = {p.question for p in problems(count=600, distractors=0)}
+    assert not any(p.question in plain for p in always)
+    assert all(re.match(r"(It is|The road|There are|The clock)[^.]* \d+ [^.]*\. ", p.question) for p in always)
+
+
+def test_train_and_dev_share_no_numbers_of_a_family() -> None:
+    """Whatever the names and the asides."""
+    found = {
+        split: {
+            (p.meta["family"], tuple(re.findall(r"<<(.+?)>>", p.solution or "")))
+            for seed in range(2)
+            for p in problems(split=split, count=500, seed=seed, families=["ages", "groups"])
+        }
+        for split in ("train", "dev")
+    }
+    assert len(found["dev"]) > 200
+    assert not found["train"] & found["dev"]
 
 
 def test_an_unknown_family_is_refused() -> None:

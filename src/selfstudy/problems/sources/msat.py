@@ -1,19 +1,19 @@
 """MsAT: generated arithmetic in several steps, to be learnt before word problems (Wang and Lu 2023, arXiv 2306.01707).
 
 An item is drawn as a prefix template such as ``+ * n n n``: one to three operators over numbers, some of which have
-names. It is told as equations in any order, among others that do not matter, and asks for the result or for one of the
-named numbers, which then has to be found backwards. All values are positive integers, divisions are exact, and each
-step of the solution has an annotation ``<<a+b=c>>``.
+names. It is told as equations in any order, among others that do not matter, and asks for the result, for a part of it
+that has a name, or for one of the named numbers, which then has to be found backwards. All values are positive
+integers, divisions are exact, and each step of the solution has an annotation ``<<a+b=c>>``.
 
-Candidate ``j`` is a pure function of the settings and ``(seed, j)``. The split it belongs to is a hash of its question
-with the names in order of appearance, so two splits share no question, not even under other names; nor does one split
-hold a question twice.
+Candidate ``j`` is a pure function of the settings and ``(seed, j)``. The split it belongs to is a hash of its template,
+numbers and what is asked, so two splits share no problem, whatever its names, order and other equations; nor does one
+split hold a problem twice.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
@@ -31,7 +31,6 @@ LARGEST = 10_000  # no value is larger
 _PATIENCE = 20_000  # candidates in a row without a new question: the settings allow no more
 _TRIES = 300  # numbers drawn for a template until its values are integers
 _SPLITS: dict[int, Literal["dev", "test"]] = {0: "dev", 1: "test"}  # of 16 buckets; the others are train
-_NAME = re.compile(r"\b[A-Z]\b")
 
 
 class Msat(ProblemSource):
@@ -46,7 +45,7 @@ class Msat(ProblemSource):
         max_number: The largest number that is drawn (values may be larger, up to 10000).
         literals: Probability that a number stands in the equation itself, without a name.
         parts: Probability that an inner operation has an equation of its own.
-        backwards: Probability that a named number is asked for instead of the result.
+        backwards: Probability that a named number is asked for instead of the result, or a named part of it.
         distractors: Most equations that do not matter.
     """
 
@@ -83,7 +82,7 @@ class Msat(ProblemSource):
                 )
             item = self._candidate(candidate)
             candidate += 1
-            if item is None or split_of(item.question) != self.split or _canonical(item.question) in seen:
+            if item is None or split_of(item.key) != self.split or item.key in seen:
                 continue
             last = candidate
             yield Problem(
@@ -93,7 +92,7 @@ class Msat(ProblemSource):
                 solution="\n".join((*item.steps, f"#### {item.answer}")),
                 meta=item.meta,
             )
-            seen.add(_canonical(item.question))
+            seen.add(item.key)
 
     def _candidate(self, number: int) -> _Item | None:
         """Draw one item; None where no numbers make its template's values integers."""
@@ -113,10 +112,11 @@ class Msat(ProblemSource):
         for node in inner:
             node.name = next(names) if draw.random() < self.parts else ""
         named = [node for node in leaves if node.name]
-        asked = draw.choice(named) if named and draw.random() < self.backwards else root
+        parts = [root, *(node for node in inner if node.name)]
+        asked = draw.choice(named) if named and draw.random() < self.backwards else draw.choice(parts)
         told = [f"{node.name} = {_written(node, told=True)}." for node in (root, *inner) if node.name]
         told += [f"{node.name} = {node.value}." for node in named if node is not asked]
-        if asked is not root:
+        if asked.leaf:
             told.append(f"{root.name} = {root.value}.")
         others = draw.randint(0, self.distractors)
         told += [f"{next(names)} = {self._other(draw)}." for _ in range(others)]
@@ -124,10 +124,11 @@ class Msat(ProblemSource):
         meta: dict[str, int | str] = {
             "operators": len(inner) + 1,
             "template": _prefix(root),
-            "asked": "result" if asked is root else "operand",
+            "asked": "number" if asked.leaf else "result" if asked is root else "part",
             "distractors": others,
         }
-        return _Item(" ".join([*told, f"What is {asked.name}?"]), asked.value, _steps(root, asked), meta)
+        question = " ".join([*told, f"What is {asked.name}?"])
+        return _Item(question, asked.value, _steps(root, asked), meta, _key(root, asked))
 
     def _other(self, draw: Random) -> str:
         """Write what an equation that does not matter says."""
@@ -135,16 +136,10 @@ class Msat(ProblemSource):
         return f"{first} {draw.choice('+-*')} {second}" if draw.random() < 0.3 else f"{first}"
 
 
-def split_of(question: str) -> Literal["train", "dev", "test"]:
-    """Return the split that a question belongs to: the same for all names."""
-    bucket = hashlib.blake2b(_canonical(question).encode(), digest_size=1).digest()[0] % 16
+def split_of(key: str) -> Literal["train", "dev", "test"]:
+    """Return the split that a problem belongs to, given its template with numbers, and what is asked."""
+    bucket = hashlib.blake2b(key.encode(), digest_size=1).digest()[0] % 16
     return _SPLITS.get(bucket, "train")
-
-
-def _canonical(question: str) -> str:
-    """Name what is named in order of appearance."""
-    names: dict[str, str] = {}
-    return _NAME.sub(lambda found: names.setdefault(found[0], f"_{len(names)}"), question)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +148,7 @@ class _Item:
     answer: int
     steps: tuple[str, ...]
     meta: dict[str, int | str]
+    key: str
 
 
 @dataclass(slots=True, eq=False)
@@ -184,11 +180,24 @@ def _valued(node: _Node, draw: Random, most: int) -> bool:
         return True
     if not all(_valued(part, draw, most) for part in node.parts):
         return False
-    left, right = (part.value for part in node.parts)
-    if node.symbol == "/" and left % right:
+    first, second = node.parts
+    if node.symbol == "/" and not _divided(first, second, draw, most):
         return False
+    left, right = first.value, second.value
     node.value = _RESULT[node.symbol](left, right)
     return 0 < node.value <= LARGEST
+
+
+def _divided(left: _Node, right: _Node, draw: Random, most: int) -> bool:
+    """Make a division exact by drawing a number of it anew; return whether it is, with results that say something."""
+    if left.leaf and right.leaf:
+        right.value = draw.randint(2, math.isqrt(most))
+    if left.leaf and right.value > 1:
+        left.value = right.value * draw.randint(2, max(2, most // right.value))
+    elif right.leaf:
+        divisors = [d for d in range(2, min(most, left.value // 2) + 1) if left.value % d == 0]
+        right.value = draw.choice(divisors) if divisors else 1
+    return right.value > 1 and left.value > right.value and left.value % right.value == 0
 
 
 def _below(node: _Node) -> Iterator[_Node]:
@@ -212,10 +221,19 @@ def _prefix(node: _Node) -> str:
     return "n" if node.leaf else " ".join([node.symbol, *map(_prefix, node.parts)])
 
 
+def _key(node: _Node, asked: _Node) -> str:
+    """Write a template with its numbers and a mark at what is asked; a sum or product is the same either way round."""
+    mark = "?" if node is asked else ""
+    if node.leaf:
+        return f"{mark}{node.value}"
+    parts = [_key(part, asked) for part in node.parts]
+    return " ".join([f"{mark}{node.symbol}", *(sorted(parts) if node.symbol in "+*" else parts)])
+
+
 def _steps(root: _Node, asked: _Node) -> tuple[str, ...]:
     """Write the steps to what is asked: forwards to a result, backwards to a number."""
-    steps: list[tuple[int, str, int]] = []
-    node = root
+    steps = [] if asked.leaf else _forwards(asked)
+    node = root if asked.leaf else asked
     while node is not asked:
         left, right = node.parts
         if asked is left or asked in _below(left):
@@ -229,8 +247,6 @@ def _steps(root: _Node, asked: _Node) -> tuple[str, ...]:
             pair = (left.value, node.symbol, node.value) if same else (node.value, _INVERSE[node.symbol], left.value)
             steps.append(pair)
             node = right
-    if asked is root:
-        steps = _forwards(root)
     lines = [_line(step) for step in steps]
     return (*lines[:-1], f"{asked.name} = {lines[-1]}")
 
