@@ -123,6 +123,7 @@ def train(
                     save_checkpoint(workdir, State(done, run.tokens_per_batch), run.model, run.optimizer)
             if run.model is not model:
                 unshard(run.model, model)
+                model.to(compute.device)
     tokens, positions, halved = (
         int(sum(record.get(name, 0) for record in log.records)) for name in ("tokens", "positions", "halved")
     )
