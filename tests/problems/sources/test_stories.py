@@ -122,7 +122,7 @@ def test_an_unknown_family_is_refused() -> None:
 
 
 def test_more_than_there_are_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selfstudy.problems.sources.stories._PATIENCE", 50)
+    monkeypatch.setattr("selfstudy.problems.generated.PATIENCE", 50)
     monkeypatch.setattr(
         "selfstudy.problems.sources.stories._words",
         lambda draw: dict.fromkeys(("who", "he", "He", "his", "him", "friend", "things", "others", "place"), "x"),

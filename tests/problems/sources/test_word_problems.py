@@ -172,7 +172,7 @@ PINNED = "a4cf6b48a0e26f24"
 
 
 def test_settings_that_allow_too_few_questions_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selfstudy.problems.sources.word_problems._PATIENCE", 5)
+    monkeypatch.setattr("selfstudy.problems.generated.PATIENCE", 5)
     with pytest.raises(DataError, match="different questions in split dev, 200000 are asked for"):
         generate(200_000, split="dev", min_steps=1, max_steps=1, max_number=5)
 

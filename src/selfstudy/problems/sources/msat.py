@@ -12,7 +12,6 @@ split hold a problem twice.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,13 +21,12 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from selfstudy.errors import DataError
+from selfstudy.problems.generated import RESULT, annotated, bucket, different, seeded
 from selfstudy.problems.rows import BadRow
 from selfstudy.problems.sources import ProblemSource
 from selfstudy.types import Problem
 
 LARGEST = 10_000  # no value is larger
-_PATIENCE = 20_000  # candidates in a row without a new question: the settings allow no more
 _TRIES = 300  # numbers drawn for a template until its values are integers
 _SPLITS: dict[int, Literal["dev", "test"]] = {0: "dev", 1: "test"}  # of 16 buckets; the others are train
 
@@ -72,32 +70,19 @@ class Msat(ProblemSource):
         Raises:
             DataError: The settings allow fewer different questions than ``count``.
         """
-        seen: set[str] = set()
-        candidate = last = 0
-        while len(seen) < self.count:
-            if candidate - last > _PATIENCE:
-                raise DataError(
-                    f"msat: these settings allow hardly more than {len(seen)} different questions in split "
-                    f"{self.split}, {self.count} are asked for; raise max_operators or max_number, or lower count"
-                )
-            item = self._candidate(candidate)
-            candidate += 1
-            if item is None or split_of(item.key) != self.split or item.key in seen:
-                continue
-            last = candidate
+        named, remedy = f"msat/{self.split}", "raise max_operators or max_number"
+        for number, item in different(self.count, self._candidate, lambda item: item.key, named=named, remedy=remedy):
             yield Problem(
-                id=f"msat/{self.split}/{len(seen):06d}",
+                id=f"msat/{self.split}/{number:06d}",
                 question=item.question,
                 answer=str(item.answer),
                 solution="\n".join((*item.steps, f"#### {item.answer}")),
                 meta=item.meta,
             )
-            seen.add(item.key)
 
     def _candidate(self, number: int) -> _Item | None:
-        """Draw one item; None where no numbers make its template's values integers."""
-        key = hashlib.blake2b(f"{self.seed}\0{number}".encode(), digest_size=8).digest()
-        draw = Random(int.from_bytes(key, "big"))
+        """Draw one item; None where no numbers make its template's values integers, or of another split."""
+        draw = seeded(self.seed, number)
         root = _template(draw, draw.randint(self.min_operators, self.max_operators))
         if not any(_valued(root, draw, self.max_number) for _ in range(_TRIES)):
             return None
@@ -128,18 +113,13 @@ class Msat(ProblemSource):
             "distractors": others,
         }
         question = " ".join([*told, f"What is {asked.name}?"])
-        return _Item(question, asked.value, _steps(root, asked), meta, _key(root, asked))
+        item = _Item(question, asked.value, _steps(root, asked), meta, _key(root, asked))
+        return item if _SPLITS.get(bucket(item.key, 16), "train") == self.split else None
 
     def _other(self, draw: Random) -> str:
         """Write what an equation that does not matter says."""
         first, second = (draw.randint(1, self.max_number) for _ in range(2))
         return f"{first} {draw.choice('+-*')} {second}" if draw.random() < 0.3 else f"{first}"
-
-
-def split_of(key: str) -> Literal["train", "dev", "test"]:
-    """Return the split that a problem belongs to, given its template with numbers, and what is asked."""
-    bucket = hashlib.blake2b(key.encode(), digest_size=1).digest()[0] % 16
-    return _SPLITS.get(bucket, "train")
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +164,7 @@ def _valued(node: _Node, draw: Random, most: int) -> bool:
     if node.symbol == "/" and not _divided(first, second, draw, most):
         return False
     left, right = first.value, second.value
-    node.value = _RESULT[node.symbol](left, right)
+    node.value = RESULT[node.symbol](left, right)
     return 0 < node.value <= LARGEST
 
 
@@ -247,7 +227,7 @@ def _steps(root: _Node, asked: _Node) -> tuple[str, ...]:
             pair = (left.value, node.symbol, node.value) if same else (node.value, _INVERSE[node.symbol], left.value)
             steps.append(pair)
             node = right
-    lines = [_line(step) for step in steps]
+    lines = [annotated(*step) for step in steps]
     return (*lines[:-1], f"{asked.name} = {lines[-1]}")
 
 
@@ -258,11 +238,4 @@ def _forwards(node: _Node) -> list[tuple[int, str, int]]:
     return [*_forwards(left), *_forwards(right), (left.value, node.symbol, right.value)]
 
 
-def _line(step: tuple[int, str, int]) -> str:
-    left, symbol, right = step
-    result = _RESULT[symbol](left, right)
-    return f"{left} {symbol} {right} = <<{left}{symbol}{right}={result}>>{result}"
-
-
-_RESULT = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__, "/": int.__floordiv__}
 _INVERSE = {"+": "-", "-": "+", "*": "/", "/": "*"}

@@ -9,15 +9,16 @@ Candidate ``j`` is a pure function of the settings and ``(seed, j)``; a larger `
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from random import Random
 from typing import Literal
 
 from pydantic import Field, field_validator
 
-from selfstudy.errors import DataError, did_you_mean
+from selfstudy.errors import did_you_mean
 from selfstudy.problems.families import FAMILIES, HERS, HIS, PEOPLE, PLACES, THINGS, Family
+from selfstudy.problems.generated import RESULT, annotated, bucket, different, seeded
 from selfstudy.problems.rows import BadRow
 from selfstudy.problems.sources import ProblemSource
 from selfstudy.types import Problem
@@ -30,7 +31,6 @@ SPLIT_WORDINGS: Mapping[str, tuple[int, ...]] = {
     "dev": (4, 5),
     "test": (6, 7),
 }
-_PATIENCE = 20_000  # candidates in a row without a new question: the settings allow no more
 _TRIES = 300  # numbers drawn for a family until all results are integers
 _DEV = 8  # one in so many questions of the wordings that train and dev share is dev's
 _ASIDES = (
@@ -74,29 +74,18 @@ class Stories(ProblemSource):
         Raises:
             DataError: The settings allow fewer different questions than ``count``.
         """
-        seen: set[str] = set()
-        candidate = last = 0
-        while len(seen) < self.count:
-            if candidate - last > _PATIENCE:
-                raise DataError(
-                    f"stories: these settings allow hardly more than {len(seen)} different questions in split "
-                    f"{self.split}, {self.count} are asked for; name more families, or lower count"
-                )
-            problem = self._candidate(candidate, f"stories/{self.split}/{len(seen):06d}")
-            candidate += 1
-            if problem is None or problem.question in seen:
-                continue
-            last = candidate
-            yield problem
-            seen.add(problem.question)
+        named, remedy = f"stories/{self.split}", "name more families"
+        for number, problem in different(
+            self.count, self._candidate, lambda problem: problem.question, named=named, remedy=remedy
+        ):
+            yield replace(problem, id=f"stories/{self.split}/{number:06d}")
 
     def _mine(self, family: Family, values: Mapping[str, int]) -> bool:
         """Part what train and dev have in common: the same numbers of a family are one problem, under any names."""
         if self.split not in ("train", "dev"):
             return True
         key = f"{family.name} {[values[letter] for letter in sorted(family.numbers)]}"
-        is_dev = hashlib.blake2b(key.encode(), digest_size=1).digest()[0] % _DEV == 0
-        return is_dev == (self.split == "dev")
+        return (bucket(key, _DEV) == 0) == (self.split == "dev")
 
     def _families(self) -> tuple[Family, ...]:
         if self.families is not None:
@@ -104,10 +93,9 @@ class Stories(ProblemSource):
         homes = ("pretrain",) if self.split == "pretrain" else ("pretrain", "train")
         return tuple(family for family in FAMILIES if family.home in homes)
 
-    def _candidate(self, number: int, name: str) -> Problem | None:
-        """Tell one problem; None where no numbers fit its family."""
-        key = hashlib.blake2b(f"{self.seed}\0{self.split}\0{number}".encode(), digest_size=8).digest()
-        draw = Random(int.from_bytes(key, "big"))
+    def _candidate(self, number: int) -> Problem | None:
+        """Tell one problem, yet without an id; None where no numbers fit its family."""
+        draw = seeded(self.seed, self.split, number)
         family = draw.choice(self._families())
         for _ in range(_TRIES):
             values = {letter: draw.randint(*bounds) for letter, bounds in family.numbers.items()}
@@ -128,7 +116,7 @@ class Stories(ProblemSource):
         ]
         answer = str(values[family.steps[-1].name])
         meta = {"family": family.name, "wording": wording, "steps": len(steps), "distractor": aside}
-        return Problem(name, question, answer, "\n".join([*steps, f"#### {answer}"]), meta)
+        return Problem("", question, answer, "\n".join([*steps, f"#### {answer}"]), meta)
 
 
 def _solved(family: Family, values: dict[str, int]) -> list[str] | None:
@@ -138,11 +126,11 @@ def _solved(family: Family, values: dict[str, int]) -> list[str] | None:
         left, right = (values[side] if side in values else int(side) for side in (step.left, step.right))
         if step.symbol == "/" and left % right:
             return None
-        result = _RESULT[step.symbol](left, right)
+        result = RESULT[step.symbol](left, right)
         if not 0 < result <= LARGEST:
             return None
         values[step.name] = result
-        lines.append(f"{left} {step.symbol} {right} = <<{left}{step.symbol}{right}={result}>>{result}")
+        lines.append(annotated(left, step.symbol, right))
     return lines
 
 
@@ -156,6 +144,3 @@ def _words(draw: Random) -> dict[str, str]:
     things, others = draw.sample(THINGS, 2)
     words = {"who": who, "he": he, "He": he.capitalize(), "his": his, "him": him, "friend": friend}
     return {**words, "things": things, "others": others, "place": draw.choice(PLACES)}
-
-
-_RESULT = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__, "/": int.__floordiv__}

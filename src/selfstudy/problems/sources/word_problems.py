@@ -12,7 +12,6 @@ extends a smaller one.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,8 +20,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from selfstudy.errors import DataError
 from selfstudy.problems import wordings
+from selfstudy.problems.generated import RESULT, annotated, bucket, different, seeded
 from selfstudy.problems.rows import BadRow
 from selfstudy.problems.sources import ProblemSource
 from selfstudy.problems.wordings import Schema
@@ -30,7 +29,6 @@ from selfstudy.types import Problem
 
 LARGEST = 1000  # no result is larger
 _LARGEST_SMALL = 10  # factors and divisors, as in the multiplication table
-_PATIENCE = 20_000  # candidates in a row without a new question: the settings allow no more
 _SPLITS: dict[int, Literal["dev", "test"]] = {0: "dev", 1: "test"}  # of 8 buckets; the others are train
 _PRONOUNS = ("He", "She", "he", "she", "him", "her")
 _BLANKED = re.compile(
@@ -71,34 +69,19 @@ class WordProblems(ProblemSource):
         Raises:
             DataError: The settings allow fewer different questions than ``count``.
         """
-        seen: set[str] = set()
-        candidate = last = 0
-        while len(seen) < self.count:
-            if candidate - last > _PATIENCE:
-                raise DataError(
-                    f"word_problems: these settings allow hardly more than {len(seen)} different questions in split "
-                    f"{self.split}, {self.count} are asked for; raise max_steps or max_number, or lower count"
-                )
-            story = self._candidate(candidate)
-            candidate += 1
-            if story is None:
-                continue
-            question = story.question()
-            if split_of(question) == self.split and question not in seen:
-                last = candidate
-                yield Problem(
-                    id=f"word_problems/{self.split}/{len(seen):05d}",
-                    question=question,
-                    answer=str(story.quantity),
-                    solution=story.solution(),
-                    meta={"steps": len(story.steps), "schemas": story.schemas, "distractor": story.distracted},
-                )
-                seen.add(question)
+        named, remedy = f"word_problems/{self.split}", "raise max_steps or max_number"
+        for number, story in different(self.count, self._candidate, _Story.question, named=named, remedy=remedy):
+            yield Problem(
+                id=f"word_problems/{self.split}/{number:05d}",
+                question=story.question(),
+                answer=str(story.quantity),
+                solution=story.solution(),
+                meta={"steps": len(story.steps), "schemas": story.schemas, "distractor": story.distracted},
+            )
 
     def _candidate(self, number: int) -> _Story | None:
-        """Tell one story; None where no last operation fits it, such as sharing a large prime."""
-        key = hashlib.blake2b(f"{self.seed}\0{number}".encode(), digest_size=8).digest()
-        draw = Random(int.from_bytes(key, "big"))
+        """Tell one story; None where no last operation fits it, such as sharing a large prime, or of another split."""
+        draw = seeded(self.seed, number)
         story = _Story.begin(draw, self.max_number)
         steps = draw.randint(self.min_steps, self.max_steps)
         opened = draw.random() < 0.5
@@ -112,14 +95,13 @@ class WordProblems(ProblemSource):
             return None
         if not closed:
             story.say(wordings.QUESTIONS)
-        return story
+        return story if split_of(story.question()) == self.split else None
 
 
 def split_of(question: str) -> Literal["train", "dev", "test"]:
     """Return the split that a question belongs to: the same for all names and things."""
     canonical = _BLANKED.sub("_", question).lower()
-    bucket = hashlib.blake2b(canonical.encode(), digest_size=1).digest()[0] % 8
-    return _SPLITS.get(bucket, "train")
+    return _SPLITS.get(bucket(canonical, 8), "train")
 
 
 @dataclass(slots=True)
@@ -174,9 +156,9 @@ class _Story:
         return False
 
     def _state(self, name: str, schema: Schema, left: int, right: int) -> None:
-        result = _RESULT[schema.symbol](left, right)
+        result = RESULT[schema.symbol](left, right)
         self.say(schema.texts, b=str(left if schema.operands == "two" else right), c=str(right), **_spelt(right))
-        expression = f"{left} {schema.symbol} {right} = <<{left}{schema.symbol}{right}={result}>>{result}"
+        expression = annotated(left, schema.symbol, right)
         self.steps.append(self.draw.choice(schema.steps).format_map({**self.words, "e": expression}))
         self.schemas.append(name)
         self.earlier = self.quantity if schema.moves and not self.moves else 0
@@ -231,9 +213,6 @@ class _Story:
                 divisors = [b for b in range(2, most + 1) if a % b == 0 and a // b >= 2]
                 return (a, self.draw.choice(divisors)) if divisors else None
         raise AssertionError(schema.operands)
-
-
-_RESULT = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__, "/": int.__floordiv__}
 
 
 def _spelt(number: int) -> dict[str, str]:
