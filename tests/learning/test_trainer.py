@@ -13,6 +13,7 @@ from selfstudy.errors import StorageError, TrainingError
 from selfstudy.learning import trainer as trainer_module
 from selfstudy.learning.logprobs import logprobs
 from selfstudy.learning.losses.dpo import Dpo
+from selfstudy.learning.modes import without_dropout
 from selfstudy.learning.objectives import Imitation, Preference
 from selfstudy.learning.optim import OptimSettings
 from selfstudy.learning.reference import reference_logps
@@ -475,7 +476,7 @@ def test_nothing_to_learn_from(tmp_path, ctx, compute):
 def test_every_dropout_rate_is_found():
     model = make_model("seq2seq", dropout_rate=0.4).train()
     ids = torch.tensor([[3, 4, 5]])
-    with trainer_module._without_dropout(model):
+    with without_dropout(model):
         once, twice = (model(input_ids=ids, labels=ids).loss.item() for _ in range(2))
     assert once == twice
     assert model(input_ids=ids, labels=ids).loss.item() != once

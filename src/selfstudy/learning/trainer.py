@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,13 +13,14 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import GradientAccumulationPlugin
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from selfstudy.errors import TrainingError
 from selfstudy.learning.checkpoint import State, load_checkpoint, save_checkpoint
 from selfstudy.learning.groups import labels_of, micro_batches, select, shares, tokens_of
 from selfstudy.learning.logprobs import autocast, logprobs
+from selfstudy.learning.modes import in_training, set_mode
 from selfstudy.learning.objectives import Objective
 from selfstudy.learning.optim import OptimSettings, make_optimizer
 from selfstudy.learning.order import Order
@@ -107,7 +107,11 @@ def train(
     with started(settings.devices, model, compute.device, follow) as world:
         run, done = _prepare(*shared, world, model)
         stopped = False
-        with TrainLog(workdir, done) as log, _training(run), ctx.progress(objective.name, run.planned) as bar:
+        with (
+            TrainLog(workdir, done) as log,
+            in_training(run.model, settings),
+            ctx.progress(objective.name, run.planned) as bar,
+        ):
             bar.advance(done)
             while done < run.planned and not stopped:
                 record = log.add({"step": done + 1, **_step(run, done)})
@@ -117,7 +121,7 @@ def train(
                 if after_step is not None:
                     model.eval()
                     stopped = world.agree(after_step(done))
-                    _set_mode(model, settings)
+                    set_mode(model, settings)
                 if done % ctx.checkpoint_every == 0 and done < run.planned and not stopped:
                     log.sync()
                     save_checkpoint(workdir, State(done, run.tokens_per_batch), run.model, run.optimizer)
@@ -146,7 +150,7 @@ def _follow(
         Adapter(model, settings.lora, seed)
     run, done = _prepare(objective, settings, compute, seed, workdir, world, model)
     stopped = False
-    with _training(run):
+    with in_training(run.model, settings):
         while done < run.planned and not stopped:
             _step(run, done)
             done += 1
@@ -301,7 +305,7 @@ def _accumulate(run: _Run, step: int, batch: Sequence[int]) -> tuple[_Sums | Non
                 loss, measured = objective.loss(logps, rows, part, total)
                 # Gradients of a sharded model are averaged.
                 weight = (world.size if number < len(parts) else 0) if sharded else 1
-                run.accelerator.backward(loss * weight if sharded else loss)
+                run.accelerator.backward(loss * weight)
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
@@ -367,43 +371,3 @@ def _accelerator(device: str) -> Accelerator:
     # Without a plug-in an environment variable would divide the gradients.
     once = GradientAccumulationPlugin(num_steps=1)
     return Accelerator(cpu=device == "cpu", mixed_precision="no", gradient_accumulation_plugin=once)
-
-
-def _set_mode(model: nn.Module, settings: OptimSettings) -> None:
-    # Checkpointing only works in training mode; dropout is then kept out by _without_dropout.
-    model.train(settings.dropout == "model" or settings.gradient_checkpointing)
-
-
-@contextmanager
-def _training(run: _Run) -> Iterator[None]:
-    """Set the model up for training; afterwards it is in evaluation mode, as it was otherwise."""
-    model, settings = run.model, run.settings
-    if settings.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    try:
-        with (
-            torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []),
-            _without_dropout(model) if settings.dropout == "off" else nullcontext(),
-        ):
-            _set_mode(model, settings)
-            yield
-    finally:
-        if settings.gradient_checkpointing:
-            model.gradient_checkpointing_disable()
-        model.eval()
-
-
-@contextmanager
-def _without_dropout(model: nn.Module) -> Iterator[None]:
-    """Set every dropout rate to 0: of dropout modules, and the numbers that attention layers keep for themselves."""
-    kept: list[tuple[nn.Module, str, float]] = []
-    for module in model.modules():
-        for name, value in list(vars(module).items()):
-            if isinstance(value, float) and ("drop" in name or (name == "p" and isinstance(module, nn.Dropout))):
-                kept.append((module, name, value))
-                setattr(module, name, 0.0)
-    try:
-        yield
-    finally:
-        for module, name, value in kept:
-            setattr(module, name, value)
