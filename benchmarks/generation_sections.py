@@ -209,7 +209,7 @@ def calculator(options: Options) -> Outcome:
         rows: list[list[str]] = []
         speeds: dict[int, tuple[float, float]] = {}
         for batch in _BATCHES:
-            count = max(min(8, options.prompts), options.prompts * batch // max(_BATCHES))
+            count = max(min(4, options.prompts), options.prompts * batch // max(_BATCHES))
             smaller = replace(task, problems=task.problems[:count], rows=batch)
             found = measure([Ours(True), Ours(False)], smaller, options.repeats)
             on, off = speeds[batch] = found[0].completions_per_second, found[1].completions_per_second

@@ -92,6 +92,11 @@ class Cache:
             )
         return self.layers[module]
 
+    def some(self, call: Call, slots: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        """Return copies of the first ``length`` keys and values of ``slots`` (R,), (R, Hkv, length, D)."""
+        keys, values = self.of(call.module, call.key, call.value)
+        return keys[:, :, :length].index_select(0, slots), values[:, :, :length].index_select(0, slots)
+
     def copy(self, source: Cache, sources: Tensor, targets: Tensor, length: int) -> None:
         """Copy the first ``length`` tokens of slots ``sources`` of ``source`` into slots ``targets``."""
         for module, (keys, values) in source.layers.items():
@@ -126,6 +131,26 @@ def causal_bias(positions: Tensor, length: int, window: int | None, table: Tenso
     else:
         bias = table.to(dtype)[:, distance.clamp(min=0)].transpose(0, 1)
     return bias.masked_fill(hidden[:, None], HIDDEN)
+
+
+def prompt_bias(lengths: Tensor, length: int, positions: Tensor, window: int | None, dtype: torch.dtype) -> Tensor:
+    """Return what is added to scores of prompts' tokens: HIDDEN where there is none, or where it lies too far back.
+
+    Args:
+        lengths: (B,) of the prompts.
+        length: T, tokens of the longest.
+        positions: (B, Q) of the queries, counted from the beginning of their prompts.
+        window: As in :class:`Call`.
+        dtype: Of the scores.
+
+    Returns:
+        (B, 1, 1, T), or (B, 1, Q, T) where there is a window.
+    """
+    at = torch.arange(length, device=lengths.device)
+    hidden = (at >= lengths[:, None])[:, None]
+    if window is not None:
+        hidden = hidden | (positions[:, :, None] - at >= window)
+    return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, HIDDEN)[:, None]
 
 
 @dataclass(frozen=True)
@@ -166,14 +191,18 @@ class Chunks:
 
     Attributes:
         longest: Tokens of the row that has the most up to there.
+        longest_prompt: Tokens of the longest prompt that these rows look at; at least 1.
         rows: (R,) which rows have any.
+        prompts: (R,) slots of their prompts.
         padded: (R, C) flat index of their tokens; anything behind the end.
         positions: (R, C) of the tokens in their slots; 0 behind the end.
         flat: (E,) where in the flattened (R, C) each of the E tokens stands.
     """
 
     longest: int
+    longest_prompt: int
     rows: Tensor
+    prompts: Tensor
     padded: Tensor
     positions: Tensor
     flat: Tensor
@@ -181,15 +210,15 @@ class Chunks:
 
 @dataclass(frozen=True)
 class Prompts:
-    """How tokens look at prompts: grouped by prompt, so that a prompt's keys are read once for all its rows.
+    """How the rows' last tokens look at prompts: grouped, so that a prompt's keys are read once for all its rows.
 
     Attributes:
         cache: Keys and values of the prompts.
-        padded: (P, M) flat index of the tokens that look at each prompt; anything behind the end.
-        flat: (N,) where in the flattened (P, M) each token stands.
+        padded: (P, M) the rows that look at each prompt; anything behind the end.
+        flat: (S,) where in the flattened (P, M) each row stands.
         lengths: (P,) tokens of each prompt.
         longest: T, of the prompts that anyone looks at; at least 1.
-        positions: (N,) of the tokens, counted from the beginning of their prompts.
+        positions: (N,) of the flat list's tokens, counted from the beginning of their prompts.
         biases: Kept for the layers to come.
     """
 
@@ -202,22 +231,15 @@ class Prompts:
     biases: dict[int | None, Tensor] = field(default_factory=dict)
 
     def attend(self, call: Call, query: Tensor) -> Partial:
-        """Attend with the N tokens' query (N, H, D) to their prompts."""
+        """Attend with the rows' query (S, H, D) to their prompts."""
         keys, values = self.cache.of(call.module, call.key, call.value)
         used, near = len(self.padded), slice(self.longest)
         bias = self.biases.get(call.window)
         if bias is None:
-            bias = self.biases[call.window] = self._bias(call.window, query.dtype)
+            how = (self.positions[self.padded], call.window, query.dtype)
+            bias = self.biases[call.window] = prompt_bias(self.lengths, self.longest, *how)
         queries = _laid_out(query, self.padded)
         return over(call, queries, keys[:used, :, near], values[:used, :, near], bias).flat(self.flat)
-
-    def _bias(self, window: int | None, dtype: torch.dtype) -> Tensor:
-        """Return (P, 1, 1, T), or (P, 1, M, T) where it depends on the token how far back it looks."""
-        at = torch.arange(self.longest, device=self.lengths.device)
-        hidden = (at >= self.lengths[:, None])[:, None]
-        if window is not None:
-            hidden = hidden | (self.positions[self.padded][:, :, None] - at >= window)
-        return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, HIDDEN)[:, None]
 
 
 class Band(NamedTuple):
@@ -241,7 +263,8 @@ class Decode:
         prompts: What the rows look at.
         cross_modules: Modules that look at prompts alone; where there are none, all look at prompt and row.
         table: (H, ≥ T) T5's bias for each distance.
-        biases: Kept for the layers to come.
+        biases: Of the rows' last tokens, kept for the layers to come.
+        chunk_biases: Of chunks, likewise; by whether prompts alone are looked at, and window.
     """
 
     cache: Cache
@@ -252,45 +275,65 @@ class Decode:
     prompts: Prompts
     cross_modules: frozenset[nn.Module]
     table: Tensor | None
-    biases: dict[int | None, tuple[Tensor, Tensor | None]] = field(default_factory=dict)
+    biases: dict[int | None, Tensor] = field(default_factory=dict)
+    chunk_biases: dict[tuple[bool, int | None], Tensor] = field(default_factory=dict)
 
     def attend(self, call: Call) -> Tensor:
         """Attend to the row's own tokens, to its prompt, or to both."""
         query = call.query[0].transpose(0, 1)  # (N, H, D)
-        if call.module in self.cross_modules:
-            return self.prompts.attend(call, query).out[None]
-        own = self._attend_to_own(call, query)
-        return (own.out if self.cross_modules else own.joined(self.prompts.attend(call, query)))[None]
+        cross = call.module in self.cross_modules
+        last = query[: self.bands[-1].stop]
+        if cross:
+            out = self.prompts.attend(call, last).out
+        else:
+            keys, values = self.cache.of(call.module, call.key, call.value)
+            keys[self.slots, :, self.positions] = call.key[0].transpose(0, 1)
+            values[self.slots, :, self.positions] = call.value[0].transpose(0, 1)
+            own = self._attend_to_own(call, last, keys, values)
+            out = own.out if self.cross_modules else own.joined(self.prompts.attend(call, last))
+        if self.chunks is not None:
+            out = torch.cat((out, self._attend_chunks(call, query, self.chunks, cross)))
+        return out[None]
 
-    def _attend_to_own(self, call: Call, query: Tensor) -> Partial:
-        keys, values = self.cache.of(call.module, call.key, call.value)
-        keys[self.slots, :, self.positions] = call.key[0].transpose(0, 1)
-        values[self.slots, :, self.positions] = call.value[0].transpose(0, 1)
-        bias, chunk_bias = self._biases(call)
+    def _attend_to_own(self, call: Call, query: Tensor, keys: Tensor, values: Tensor) -> Partial:
+        """Attend with the last tokens' query (S, H, D) to the rows' own tokens."""
+        bias = self.biases.get(call.window)
+        if bias is None:
+            rows, longest = self.bands[-1].stop, max(band.longest for band in self.bands)
+            how = (longest, call.window, self.table, query.dtype)
+            bias = self.biases[call.window] = causal_bias(self.positions[:rows, None], *how)
         parts = []
         for first, stop, longest in self.bands:
             near = (slice(first, stop), slice(None), slice(longest))
             part = over(call, query[first:stop, None], keys[near], values[near], bias[first:stop, :, :, :longest])
             parts.append(Partial(part.out[:, 0], part.logsum[:, 0]))
-        if self.chunks is not None:
-            # Few rows have a chunk in any one step: copying their keys costs less than a wide query for every row.
-            assert chunk_bias is not None
-            rows, near = self.chunks.rows, (slice(None), slice(None), slice(self.chunks.longest))
-            near_keys, near_values = (cached[near].index_select(0, rows) for cached in (keys, values))
-            more = over(call, _laid_out(query, self.chunks.padded), near_keys, near_values, chunk_bias)
-            parts.append(more.flat(self.chunks.flat))
         if len(parts) == 1:
             return parts[0]
         outs, logsums = zip(*parts, strict=True)
         return Partial(torch.cat(outs), torch.cat(logsums))
 
-    def _biases(self, call: Call) -> tuple[Tensor, Tensor | None]:
-        found = self.biases.get(call.window)
-        if found is None:
-            rows, longest = self.bands[-1].stop, max(band.longest for band in self.bands)
-            how = (call.window, self.table, call.query.dtype)
-            found = self.biases[call.window] = (
-                causal_bias(self.positions[:rows, None], longest, *how),
-                causal_bias(self.chunks.positions, self.chunks.longest, *how) if self.chunks is not None else None,
-            )
-        return found
+    def _attend_chunks(self, call: Call, query: Tensor, chunks: Chunks, cross: bool) -> Tensor:
+        """Attend with chunks' tokens, (E, H, D).
+
+        Few rows have a chunk in any one step: copying what they look at costs less than wide queries for every row and
+        every prompt.
+        """
+        see_prompt, see_own = cross or not self.cross_modules, not cross
+        bias = self.chunk_biases.get((cross, call.window))
+        if bias is None:
+            lengths, dtype = self.prompts.lengths[chunks.prompts], query.dtype
+            parts = []
+            if see_prompt:
+                behind = lengths[:, None] + chunks.positions
+                hidden = prompt_bias(lengths, chunks.longest_prompt, behind, call.window, dtype)
+                parts.append(hidden.expand(-1, -1, chunks.positions.shape[1], -1))
+            if see_own:
+                parts.append(causal_bias(chunks.positions, chunks.longest, call.window, self.table, dtype))
+            bias = self.chunk_biases[cross, call.window] = torch.cat(parts, -1)
+        seen = []
+        if see_prompt:
+            seen.append(self.prompts.cache.some(call, chunks.prompts, chunks.longest_prompt))
+        if see_own:
+            seen.append(self.cache.some(call, chunks.rows, chunks.longest))
+        keys, values = (torch.cat(parts, 2) for parts in zip(*seen, strict=True))
+        return over(call, _laid_out(query, chunks.padded), keys, values, bias).flat(chunks.flat).out

@@ -121,22 +121,26 @@ class Decoder:
                 positions += range(row.cached, positions[slot])
                 slots += [slot] * (len(row.pending) - 1)
         slot_of, position_of = np.asarray(slots), np.asarray(positions)
-        prompt_of = np.asarray([row.prompt for row in rows])[slot_of]
+        prompt_of = np.asarray([row.prompt for row in rows])
         users = np.bincount(prompt_of)
         lengths = self._prompt_lengths[: len(users)]
-        past = 0 if self._cross else lengths[prompt_of]  # a causal row goes on where its prompt ends
+        past = 0 if self._cross else lengths[prompt_of[slot_of]]  # a causal row goes on where its prompt ends
         parts: list[Ints] = [np.asarray(ids), slot_of, position_of, position_of + past, lengths]
         parts += _group(prompt_of, _ranks(prompt_of, users), len(users), int(users.max()))
         chunked = len(ids) > len(rows)
+        longest = longest_prompt = 1
         if chunked:
-            parts += _chunks(slot_of[len(rows) :], position_of[len(rows) :], len(rows))
+            chunk_slots, chunk_positions = slot_of[len(rows) :], position_of[len(rows) :]
+            parts += _chunks(chunk_slots, chunk_positions, len(rows), prompt_of)
+            longest = int(chunk_positions.max()) + 1
+            longest_prompt = max(1, int(lengths[prompt_of[chunk_slots]].max()))
         token_ids, own, at, behind_prompt, prompt_lengths, padded, flat, *rest = self._to_device(*parts)
         step = Decode(
             self.cache,
             _bands(position_of[: len(rows)] + 1),
             own,
             at,
-            Chunks(int(position_of[len(rows) :].max()) + 1, *rest) if chunked else None,
+            Chunks(longest, longest_prompt, *rest) if chunked else None,
             Prompts(self.prompts, padded, flat, prompt_lengths, int(lengths[users > 0].max(initial=1)), behind_prompt),
             frozenset(self._cross),
             self._table,
@@ -272,11 +276,11 @@ def _bands(lengths: Ints) -> tuple[Band, ...]:
     return tuple(bands)
 
 
-def _chunks(slots: Ints, positions: Ints, first: int) -> list[Ints]:
-    """Return the arrays of :class:`Chunks` for the tokens behind flat index ``first``."""
+def _chunks(slots: Ints, positions: Ints, first: int, prompt_of: Ints) -> list[Ints]:
+    """Return the arrays of :class:`Chunks` for the tokens behind flat index ``first``, given each row's prompt."""
     rows, owner, counts = np.unique(slots, return_inverse=True, return_counts=True)
     rank = np.arange(len(slots)) - np.repeat(np.cumsum(counts) - counts, counts)
     padded, flat = _group(owner, rank, len(rows), int(counts.max()))
     padded_positions = np.zeros(padded.shape, np.int64)
     padded_positions.ravel()[flat] = positions
-    return [rows, padded + first, padded_positions, flat]
+    return [rows, prompt_of[rows], padded + first, padded_positions, flat]
