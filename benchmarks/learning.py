@@ -109,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--models", default=",".join(MODELS))
     add("--kinds", default="sft,dpo")
+    add("--contenders", default=",".join([*SHOWN, "theirs"]), help="ours and theirs among them")
     add("--dtypes", default="float32,bfloat16")
     add("--problems", type=int, default=60, help="of GSM8K")
     add("--batch", type=int, default=12, help="examples or pairs in a step")
@@ -126,7 +127,7 @@ def _compare(options: argparse.Namespace, name: str, kind: Kind, dtype: Dtype, o
     family, unit = MODELS[name], UNITS[kind]
     task = _task(options, name, kind, dtype)
     peer = PEERS.get((kind, family), PLAIN)
-    contenders = [*SHOWN, "theirs"] if family == "causal" else ["ours", "shuffled", "theirs"]
+    contenders = [who for who in options.contenders.split(",") if family == "causal" or who != "block"]
     runs: dict[str, list[Learned]] = {who: [] for who in contenders}
     with tempfile.TemporaryDirectory() as folder:
         for repeat in range(options.repeats):
