@@ -16,6 +16,7 @@ from contenders.machine import copy_rate, peak_memory, product_rate
 from contenders.measure import LENGTHS, Measurement, differing, markdown, measure, report, table
 from contenders.models import check, gsm8k, load, random_folder, random_model, trained
 from contenders.ours import Ours
+from contenders.parallel import Parallel
 from contenders.task import Contender, Task, Unavailable
 from contenders.where import ATTENTION, DRAWING, LINEAR, ROWS, noted
 from contenders.work import operations, step_bytes
@@ -151,20 +152,32 @@ def _engines(options: Options, family: Family, outcome: Outcome) -> None:
     name, folder = NAMES[family], options.trained(family)
     task = options.task(folder)
     plain, resuming = (_fastest(CTranslate2("float32", calculator), task) for calculator in (False, True))
-    contenders: list[Contender] = [options.ours(True), options.ours(False), Generate(True), Generate(False)]
-    contenders += [Continuous(), resuming, plain]
-    with_it, without, per_row, _, _, resumed, other = found = measure(contenders, task, options.repeats)
+    engines: list[Contender] = [options.ours(True), options.ours(False)]
+    split: list[Contender] = [Parallel(engine, options.threads) for engine in engines]
+    others: list[Contender] = [Generate(True), Generate(False), Continuous(), resuming, plain]
+    found = measure([*engines, *split, *others], task, options.repeats)
+    with_it, without, split_with_it, split_without, per_row, _, _, resumed, other = found
     outcome.show(f"{name}: float32, {options.rows} rows, {options.threads} threads", found)
     outcome.targets += [
         Target(f"engine + calculator ÷ `generate` + per-row calculator, {name}", *_ratio(with_it, per_row, 8, family)),
-        Target(f"engine + calculator ÷ CTranslate2 + stop and resume, {name}", 3, _speed_up(with_it, resumed)),
-        Target(f"engine ÷ CTranslate2, float32, {name}", 1.5, _speed_up(without, other)),
+        Target(
+            f"engine + calculator, {options.threads} processes ÷ the same, {name}",
+            *_ratio(split_with_it, per_row, 8, family),
+        ),
+        Target(
+            f"engine + calculator ÷ CTranslate2 + stop and resume, {name}",
+            3,
+            _speed_up(_faster(with_it, split_with_it), resumed),
+        ),
+        Target(f"engine ÷ CTranslate2, float32, {name}", 1.5, _speed_up(_faster(without, split_without), other)),
     ]
     _greedy(options, task, plain, outcome)
     half = options.task(folder, "bfloat16")
     small = _fastest(CTranslate2("int8"), half)
-    ours, theirs = found = measure([options.ours(False), small], half, options.repeats)
+    own = options.ours(False)
+    ours, split_ours, theirs = found = measure([own, Parallel(own, options.threads), small], half, options.repeats)
     outcome.show(f"{name}: low precision, {options.rows} rows, {options.threads} threads", found)
+    ours = _faster(ours, split_ours)
     outcome.targets.append(Target(f"engine, bfloat16 ÷ CTranslate2, int8, {name}", 1.0, _speed_up(ours, theirs)))
 
 
@@ -195,6 +208,10 @@ def _fastest(contender: CTranslate2, task: Task) -> CTranslate2:
         return contender  # which will say so in the table
     print(f"fastest for {contender.name}, {contender.compute_type}: {found.settings}\n", flush=True)
     return found
+
+
+def _faster(one: Measurement, other: Measurement) -> Measurement:
+    return max(one, other, key=lambda measured: measured.completions_per_second)
 
 
 def _speed_up(one: Measurement, other: Measurement) -> float | None:

@@ -18,6 +18,7 @@ from contenders.machine import peak_memory
 from contenders.measure import Measurement, differing, table
 from contenders.models import check, load, random_model
 from contenders.ours import Ours
+from contenders.parallel import Parallel
 from contenders.task import Drawn, Task, Unavailable, up_to_stop
 from contenders.text_calculator import TextCalculator
 from contenders.work import operations, step_bytes
@@ -74,6 +75,13 @@ def test_all_samples_of_all_prompts_come_back_in_order(contender, task):
         assert completion[-1] == task.stop or len(completion) == task.max_new_tokens
     assert len(set(map(tuple, drawn.completions))) > len(task.problems)  # samples of a prompt differ
     assert drawn.seconds > 0
+
+
+def test_processes_share_the_problems_and_draw_the_same(task):
+    several = replace(task, problems=task.problems[:3], temperature=0.0, samples=2, threads=2)
+    alone, together = (one.draw(several, 1) for one in (Ours(True), Parallel(Ours(True), 2)))
+    assert together.completions == alone.completions
+    assert together.forced == alone.forced
 
 
 @pytest.mark.parametrize("contender", CALCULATING, ids=lambda one: one.name)
@@ -224,7 +232,7 @@ def test_every_section_prints_its_tables(trained, toy_data, monkeypatch, capsys)
         titles += ["Ten times", "llama-tiny, random weights", "matrix-product rate", "where the time goes"]
     assert all(title in printed for title in titles)
     targets = printed.split("### Targets")[1].split("###")[0]
-    assert targets.count("\n| ") == 2 + 4 + 5 + 2 * ("scale" in names)
+    assert targets.count("\n| ") == 2 + 5 + 5 + 2 * ("scale" in names)
     if find_spec("ctranslate2"):
         assert "not measured" not in targets
 

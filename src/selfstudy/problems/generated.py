@@ -1,13 +1,16 @@
-"""What sources of generated problems share: seeded candidates, until enough of them differ."""
+"""What sources of generated problems share: seeded candidates, until enough of them differ, and what they count as."""
 
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from random import Random
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from selfstudy.errors import DataError
+from selfstudy.problems.sources import ProblemSource
 
 # Candidates in a row that bring nothing new: the settings allow no more.
 PATIENCE = 20_000
@@ -19,6 +22,24 @@ RESULT: dict[str, Callable[[int, int], int]] = {
 }
 
 T = TypeVar("T")
+
+
+class Generated(ProblemSource):
+    """A source whose problems depend on its settings and on code.
+
+    The code counts as its data files, by content: other wordings are other problems, and what was made from the old
+    ones is not taken for theirs.
+
+    Attributes:
+        modules: Names of modules with what is told, beside the source's own.
+    """
+
+    modules: ClassVar[tuple[str, ...]] = ()
+
+    def files(self) -> tuple[Path, ...]:
+        """Return the modules' files."""
+        names = (type(self).__module__, __name__, *self.modules)
+        return tuple(Path(str(sys.modules[name].__file__)) for name in names)
 
 
 def seeded(seed: int, *parts: str | int) -> Random:

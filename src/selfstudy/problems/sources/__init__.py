@@ -33,7 +33,7 @@ class ProblemSource(Settings, ABC):
     limit: int | None = Field(None, ge=1)
 
     def files(self) -> tuple[Path, ...]:
-        """Return the data files that :meth:`read` opens, downloaded if need be; none when problems are generated."""
+        """Return the files that the problems depend on, downloaded if need be."""
         return ()
 
     @abstractmethod

@@ -21,9 +21,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from selfstudy.problems.generated import RESULT, annotated, bucket, different, seeded
+from selfstudy.problems.generated import RESULT, Generated, annotated, bucket, different, seeded
 from selfstudy.problems.rows import BadRow
-from selfstudy.problems.sources import ProblemSource
 from selfstudy.types import Problem
 
 LARGEST = 10_000  # no value is larger
@@ -31,7 +30,7 @@ _TRIES = 300  # numbers drawn for a template until its values are integers
 _SPLITS: dict[int, Literal["dev", "test"]] = {0: "dev", 1: "test"}  # of 16 buckets; the others are train
 
 
-class Msat(ProblemSource):
+class Msat(Generated):
     """A split of generated arithmetic.
 
     Attributes:

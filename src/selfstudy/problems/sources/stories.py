@@ -12,15 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from random import Random
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from selfstudy.errors import did_you_mean
 from selfstudy.problems.families import FAMILIES, HERS, HIS, PEOPLE, PLACES, THINGS, Family
-from selfstudy.problems.generated import RESULT, annotated, bucket, different, seeded
+from selfstudy.problems.generated import RESULT, Generated, annotated, bucket, different, seeded
 from selfstudy.problems.rows import BadRow
-from selfstudy.problems.sources import ProblemSource
 from selfstudy.types import Problem
 
 LARGEST = 20_000  # no result is larger
@@ -42,7 +41,7 @@ _ASIDES = (
 _BY_NAME = {family.name: family for family in FAMILIES}
 
 
-class Stories(ProblemSource):
+class Stories(Generated):
     """A split of generated word problems.
 
     Attributes:
@@ -54,6 +53,7 @@ class Stories(ProblemSource):
         distractors: Probability of a sentence with a number that does not matter.
     """
 
+    modules: ClassVar[tuple[str, ...]] = ("selfstudy.problems.families",)
     split: Literal["pretrain", "train", "dev", "test"] = "train"
     count: int = Field(1000, ge=1)
     seed: int = 0

@@ -16,14 +16,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from selfstudy.problems import wordings
-from selfstudy.problems.generated import RESULT, annotated, bucket, different, seeded
+from selfstudy.problems.generated import RESULT, Generated, annotated, bucket, different, seeded
 from selfstudy.problems.rows import BadRow
-from selfstudy.problems.sources import ProblemSource
 from selfstudy.problems.wordings import Schema
 from selfstudy.types import Problem
 
@@ -36,7 +35,7 @@ _BLANKED = re.compile(
 )
 
 
-class WordProblems(ProblemSource):
+class WordProblems(Generated):
     """A split of generated problems.
 
     Attributes:
@@ -49,6 +48,7 @@ class WordProblems(ProblemSource):
         distractors: Probability that a problem holds a sentence with a number that does not matter.
     """
 
+    modules: ClassVar[tuple[str, ...]] = ("selfstudy.problems.wordings",)
     split: Literal["train", "dev", "test"] = "train"
     count: int = Field(1000, ge=1)
     seed: int = 0
