@@ -3,14 +3,18 @@
     python benchmarks/learning_rates.py --root selfstudy-runs > table.md
 
 Models of four widths are fine-tuned on the quickstart's solved problems and then learn from pairs of their own samples,
-for a fixed number of steps and without the guard. The yield, distinct right solutions in 8 samples of a problem, is
-counted on test problems, which nothing else looks at. A run that was interrupted continues.
+for a fixed number of steps and without the guard. The preference loss is the quickstart's, ``dpo`` with an
+``nll_weight`` of 1.0, unless ``--loss`` names another: ``--loss dpo`` is the one without that term. The yield, distinct
+right solutions in 8 samples of a problem, is counted on test problems, which nothing else looks at. A run that was
+interrupted continues.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -19,6 +23,7 @@ import torch
 from contenders.machine import processor
 from contenders.measure import markdown, report
 
+from selfstudy.config import load_tree
 from selfstudy.evaluation.metrics import paired_bootstrap
 from selfstudy.generation.engine import SamplingSettings
 from selfstudy.generation.solver import load_solver
@@ -31,6 +36,7 @@ from selfstudy.models.presets import Preset, build, find_preset
 from selfstudy.models.tokenizers import train_tokenizer
 from selfstudy.plugins import parse_spec
 from selfstudy.problems.sources import FAMILY, load_source, read_problems
+from selfstudy.recipes.config import Config
 from selfstudy.running import carry_out
 from selfstudy.selection.similarity import deduplicate
 from selfstudy.stages.preference import PreferenceSettings
@@ -54,8 +60,13 @@ def main() -> None:
     parser.add_argument("--widths", nargs="+", type=int, default=WIDTHS)
     parser.add_argument("--tests", type=int, default=300, help="problems")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--loss", help="the preference loss, as a config writes it; by default the quickstart's")
     options = parser.parse_args()
-    print(f"{datetime.date.today()}, {processor()}. Yield on {options.tests} test problems, {SAMPLES} samples each.\n")
+    loss = Config.parse(load_tree("quickstart", _loss(options)), "quickstart").preference.loss
+    print(
+        f"{datetime.date.today()}, {processor()}. Yield on {options.tests} test problems, {SAMPLES} samples each; "
+        f"preference loss {loss.name} {json.dumps(loss.settings)}.\n"
+    )
     heads = ["model", "width", "parameters", *(f"SFT, rate × {factor:g}" for factor in SFT)]
     heads += ["pairs", *(f"DPO − SFT, rate × {factor:g}" for factor in DPO)]
     rows = []
@@ -70,7 +81,7 @@ def _row(preset: str, width: int, options: argparse.Namespace) -> list[str]:
     folder = _base(preset, width, options.root)
     problems = _problems("test", options.tests)
     common = [f"model={folder}", f"root={options.root}", "rounds=1", f"compute.threads={options.threads}"]
-    common += ["preference.guard=off", f"preference.max_steps={STEPS}"]
+    common += ["preference.guard=off", f"preference.max_steps={STEPS}", *_loss(options)]
 
     def learned(step: str, sft: float, dpo: float) -> Artifact:
         rates = [
@@ -78,6 +89,8 @@ def _row(preset: str, width: int, options: argparse.Namespace) -> list[str]:
             for name, settings, factor in (("sft", SftSettings, sft), ("preference", PreferenceSettings, dpo))
         ]
         name = f"{preset}-{width}-{sft:g}-{dpo:g}"
+        if options.loss:
+            name += "-" + re.sub(r"[^\w.]+", "-", options.loss).strip("-")
         done = carry_out("quickstart", [*common, *rates], until=step, name=name, quiet=True).step(step)
         assert done is not None
         assert done.artifact is not None
@@ -93,6 +106,10 @@ def _row(preset: str, width: int, options: argparse.Namespace) -> list[str]:
     cells.append(f"{preferred[0].metrics()['pairs']}")
     cells += [f"{gain.value:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]" for gain in gains]
     return [preset, f"{width}", f"{load_model(folder).num_parameters() / 1e6:.1f}M", *cells]
+
+
+def _loss(options: argparse.Namespace) -> list[str]:
+    return [f"preference.loss={options.loss}"] if options.loss else []
 
 
 def _base(preset: str, width: int, root: Path) -> Path:

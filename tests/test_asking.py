@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from rich.text import Text
 
@@ -15,7 +16,7 @@ from selfstudy.asking import (
     coloured,
     draw_judged,
     evaluate_model,
-    export_records,
+    export_step,
     find_model,
     find_problems,
     sample_to_file,
@@ -23,6 +24,7 @@ from selfstudy.asking import (
 )
 from selfstudy.cli import main
 from selfstudy.errors import ConfigError, DataError, ModelError
+from selfstudy.models.format import read_format
 from selfstudy.models.load import load_model, load_tokenizer, save_model
 from selfstudy.models.tokenizers import train_tokenizer
 from selfstudy.report.results import Results, read_results
@@ -98,7 +100,7 @@ def test_a_model_that_is_not_made_yet(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="run half has not made 'best' yet; carry it out, or name another: RUN:STEP"):
         find_model("half", tmp_path)
     with pytest.raises(ConfigError, match="step 'pairs-1' of run half has not been carried out yet"):
-        export_records("half", "pairs-1", tmp_path / "out.jsonl", tmp_path)
+        export_step("half", "pairs-1", tmp_path / "out.jsonl", tmp_path)
 
 
 def test_problems_are_splits_or_sources() -> None:
@@ -223,7 +225,7 @@ def test_questions_are_asked_until_an_empty_line_or_the_end(
 @pytest.mark.parametrize("step", ["pairs-1", "labels-1"])
 def test_exports_are_the_records_as_the_model_saw_them(step: str, tmp_path: Path) -> None:
     out = tmp_path / "export.jsonl"
-    export_records("mine", step, out, ROOT)
+    export_step("mine", step, out, ROOT)
     exported = lines(str(out))
     problems = {p.id: p for p in read_records(path_of("problems") / "unlabelled.jsonl", Problem)}
     if step == "pairs-1":
@@ -245,13 +247,31 @@ def test_exports_are_the_records_as_the_model_saw_them(step: str, tmp_path: Path
     assert exported
 
 
-def test_only_pairs_and_labels_are_exported(tmp_path: Path) -> None:
+def test_an_exported_model_is_the_same_model_with_its_scores_on_the_card(tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    export_step("mine", "best", out, ROOT, dtype="bfloat16")
+    chosen = json.loads((path_of("best") / "choice.json").read_text(encoding="utf-8"))["chosen"]
+    before, after = load_model(path_of(chosen), dtype="bfloat16"), load_model(out, dtype="bfloat16")
+    for name, weight in before.state_dict().items():
+        assert torch.equal(weight, after.state_dict()[name]), name
+    assert json.loads((out / "config.json").read_text(encoding="utf-8"))["dtype"] == "bfloat16"
+    assert read_format(out) == read_format(path_of(chosen))
+    card = (out / "README.md").read_text(encoding="utf-8")
+    scores = read_results(ROOT / "runs" / "mine").scores[chosen, "test"]["accuracy"]
+    assert f"| test | {scores['n']} | {100 * scores['value']:.1f} [" in card
+    assert "recipe: dpo_st" in card
+    assert find_model(str(out), ROOT).folder == out
+    with pytest.raises(ConfigError, match="is there already"):
+        export_step("mine", "best", out, ROOT)
+
+
+def test_only_models_pairs_and_labels_are_exported(tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigError, match="'sft' is not a step that made pairs or pseudo-labels; known: labels-1, pairs-1"
+        ConfigError, match="'gold' is not a step that made a model, pairs or pseudo-labels; known: best"
     ):
-        export_records("mine", "sft", tmp_path / "out", ROOT)
+        export_step("mine", "gold", tmp_path / "out", ROOT)
     with pytest.raises(ConfigError, match="did you mean 'pairs-1'"):
-        export_records("mine", "pairs1", tmp_path / "out", ROOT)
+        export_step("mine", "pairs1", tmp_path / "out", ROOT)
 
 
 def command(*arguments: str) -> int:
@@ -292,7 +312,7 @@ def test_every_verb_from_the_command_line(tmp_path: Path, capsys: pytest.Capture
         (["run", "nowhere.yaml"], "no such config file"),
         (["evaluate", "mine", "tset"], "neither a split of the run"),
         (["status", "mein"], "no run 'mein'"),
-        (["export", "mine", "sft", "--out", "x"], "is not a step that made pairs"),
+        (["export", "mine", "gold", "--out", "x"], "is not a step that made a model"),
     ],
 )
 def test_mistakes_exit_with_2_and_say_what_to_do(

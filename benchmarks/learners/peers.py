@@ -48,16 +48,19 @@ class _Dpo(_InOrder, DPOTrainer):  # type: ignore[misc]
 
 
 class _Plain(_InOrder, Trainer):  # type: ignore[misc]
-    """Encoder–decoder models: cross-entropy over completion tokens, or DPO with two forward passes of a joint batch."""
+    """Encoder–decoder models: cross-entropy over completion tokens, or DPO with one forward pass over both sides."""
 
-    kind = "sft"
-
-    def compute_loss(self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any) -> Any:
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
         labels = inputs.pop("labels")
         reference = inputs.pop("reference", None)
         loss = _losses(model, inputs, labels)
+        # Tokens of the whole step are counted beforehand, so that all weigh the same however it is split; of pairs
+        # each micro-batch has as many, and the mean of their means is the mean.
+        self.loss_is_scaled_for_ga = reference is None
         if reference is None:
-            return loss.sum() / (labels != -100).sum()
+            return loss.sum() / num_items_in_batch
         policy = -loss.sum(-1).view(2, -1)
         margin = (policy[0] - reference[:, 0]) - (policy[1] - reference[:, 1])
         return -F.logsigmoid(BETA * margin).mean()
@@ -65,7 +68,8 @@ class _Plain(_InOrder, Trainer):  # type: ignore[misc]
 
 def _losses(model: Any, inputs: dict[str, Any], labels: torch.Tensor) -> torch.Tensor:
     logits = model(**inputs, decoder_input_ids=model.prepare_decoder_input_ids_from_labels(labels)).logits
-    return F.cross_entropy(logits.float().transpose(1, 2), labels, ignore_index=-100, reduction="none")
+    flat = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="none")
+    return flat.view_as(labels)
 
 
 def learn(task: Task) -> tuple[PreTrainedModel, list[float], list[float], float]:
@@ -75,7 +79,8 @@ def learn(task: Task) -> tuple[PreTrainedModel, list[float], list[float], float]
     with tempfile.TemporaryDirectory() as folder:
         common = {
             "output_dir": folder,
-            "per_device_train_batch_size": task.batch,
+            "per_device_train_batch_size": task.batch // task.variant.micro_batches,
+            "gradient_accumulation_steps": task.variant.micro_batches,
             "max_steps": task.steps,
             "learning_rate": LEARNING_RATE,
             "lr_scheduler_type": "constant",
@@ -119,7 +124,7 @@ def _trainer(task: Task, model: Any, tokenizer: Any, common: dict[str, Any], clo
     for item in task.items:
         prompt, (completion,) = task.prompt(item), task.completions(item)
         rows.append({"input_ids": [*prompt, *completion], "labels": [-100] * len(prompt) + list(completion)})
-    config = SFTConfig(**common, max_length=None)
+    config = SFTConfig(**common, max_length=None, padding_free=task.variant.padding_free)
     data = Dataset.from_list(rows)
     return _Sft(model, args=config, train_dataset=data, processing_class=tokenizer, callbacks=[clock])
 
@@ -147,8 +152,9 @@ def _encoder_decoder(task: Task, model: Any, tokenizer: Any, common: dict[str, A
     if task.kind == "dpo":
         found: dict[int, list[float]] = {}
         model.eval()
-        for first in range(0, len(task.items), task.batch):
-            members = list(range(first, min(first + task.batch, len(task.items))))
+        size = common["per_device_train_batch_size"]
+        for first in range(0, len(task.items), size):
+            members = list(range(first, min(first + size, len(task.items))))
             batch = collate(members)
             labels = batch.pop("labels")
             with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=task.dtype == "bfloat16"):

@@ -21,6 +21,24 @@ BETA = 0.1
 
 
 @dataclass(frozen=True)
+class Variant:
+    """Settings of the other trainer, which change nothing of what is learnt.
+
+    Attributes:
+        micro_batches: In which it computes a step, one after the other.
+        padding_free: Rows of a micro-batch stand in one long row; TRL's fine-tuning alone can do so.
+    """
+
+    micro_batches: int = 1
+    padding_free: bool = False
+
+    def __str__(self) -> str:
+        """Say so."""
+        shown = f"in {self.micro_batches} micro-batches" if self.micro_batches > 1 else "in one batch"
+        return shown + (", padding-free" if self.padding_free else "")
+
+
+@dataclass(frozen=True)
 class Task:
     """A training.
 
@@ -32,9 +50,10 @@ class Task:
         items: Completions, or pairs of them, in the order of learning.
         batch: Items of a step.
         steps: Optimizer steps.
-        tokens_per_batch: Of this project's trainer; others compute a step at once.
+        tokens_per_batch: Of this project's trainer; others go by ``variant``.
         threads: CPU threads.
         shuffled: Take the items in random order, in which few of a step are of one problem.
+        variant: Settings of the other trainer.
     """
 
     kind: Kind
@@ -47,6 +66,7 @@ class Task:
     tokens_per_batch: int
     threads: int
     shuffled: bool = False
+    variant: Variant = Variant()
 
     @property
     def settings(self) -> OptimSettings:
@@ -86,7 +106,7 @@ class Learned:
         memory: By which the process grew between its imports and its peak, in bytes: model, optimizer, activations.
         reference_seconds: For the reference's log-probabilities; 0 for fine-tuning.
         losses: Of each step.
-        computing: Seconds of each step in forward, backward and optimizer; empty where they are not measured.
+        computing: Seconds of each step in forward, backward and optimizer; empty for the other trainer.
     """
 
     seconds: tuple[float, ...]

@@ -1,4 +1,4 @@
-"""Using what a run made: draw from a model, score it, ask it, export what it learned from."""
+"""Using what a run made: draw from a model, score it, ask it, export it or what it learned from."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ from selfstudy.judging.verdicts import judge
 from selfstudy.judging.verifiers import default_verifier, load_verifier
 from selfstudy.models.compute import Compute
 from selfstudy.models.format import Format, bind, read_format
-from selfstudy.models.load import family, load_config, load_tokenizer
+from selfstudy.models.load import family, load_config, load_model, load_tokenizer, save_model
+from selfstudy.models.resolve import packaged_models
 from selfstudy.plugins import PluginSpec, parse_spec
 from selfstudy.problems.sources import FAMILY, load_source, read_problems
 from selfstudy.recipes.config import Config
 from selfstudy.recipes.prepare import find_run
-from selfstudy.report.results import read_results
+from selfstudy.report.results import Results, read_results
 from selfstudy.stages.base import read_split
 from selfstudy.stages.evaluate import score_problem, summarise
 from selfstudy.storage.artifacts import Artifact
-from selfstudy.storage.atomic import replacing
+from selfstudy.storage.atomic import publish_folder, replacing
 from selfstudy.storage.judged import Judged
 from selfstudy.storage.records import read_records
 from selfstudy.types import Completion, Example, Pair, Problem
@@ -63,7 +64,7 @@ class Asked:
 
 
 def find_model(name: str, root: Path) -> Asked:
-    """Find a model by ``RUN`` (its best one), ``RUN:STEP`` (such as ``quickstart:dpo-1``) or folder.
+    """Find a model by ``RUN`` (its best one), ``RUN:STEP`` (such as ``quickstart:dpo-1``), packaged name, or folder.
 
     A bare name is a run's if there is one of that name; write ``./name`` for a folder that is called alike.
 
@@ -72,8 +73,9 @@ def find_model(name: str, root: Path) -> Asked:
     """
     run_name, _, model = name.partition(":")
     is_run = name == Path(name).name and (root / "runs" / name / "plan.json").is_file()
-    if not is_run and (Path(name) / "config.json").is_file():
-        return Asked(Path(name), default_verifier(), SamplingSettings(), Compute(), None)
+    bare = packaged_models().get(name, Path(name) if (Path(name) / "config.json").is_file() else None)
+    if not is_run and bare is not None:
+        return Asked(bare, default_verifier(), SamplingSettings(), Compute(), None)
     folder = find_run(run_name, root)
     config = Config.parse(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")), str(folder))
     results = read_results(folder)
@@ -214,27 +216,72 @@ def coloured(completion: Completion, solver: Solver) -> str:
     return shown + escape(completion.text[cut:])
 
 
-def export_records(run: str, step_name: str, out: Path, root: Path) -> None:
-    """Write a step's pairs (prompt, chosen, rejected) or pseudo-labels (prompt, completion) as JSON lines.
+def export_step(run: str, step_name: str, out: Path, root: Path, *, dtype: str = "float32") -> None:
+    """Write what a step made in a form that others read.
 
-    Prompt and completions are texts as the model saw them, so that TRL and others read them as they are.
+    A model becomes a folder as ``transformers`` and those who read its folders expect it, with scores and config on its
+    card. Pairs (prompt, chosen, rejected) and pseudo-labels (prompt, completion) become JSON lines as TRL reads them:
+    texts as the model saw them.
+
+    Args:
+        run: Its name or folder.
+        step_name: A model, ``best`` among them, pairs or pseudo-labels.
+        out: The folder or file.
+        root: Where runs lie.
+        dtype: Of a model's weights.
+
+    Raises:
+        ConfigError: There is no such step, nothing to be had from it, or a folder would be written over.
     """
-    results = read_results(find_run(run, root))
+    folder = find_run(run, root)
+    results = read_results(folder)
     step = results.step(step_name)
-    if step is None or step.kind not in ("pairs", "labels"):
-        known = [s.name for s in results.steps if s.kind in ("pairs", "labels")]
+    exported = [s.name for s in results.steps if s.kind in ("pairs", "labels", "best") or s.name in results.models]
+    if step is None or step_name not in exported:
         raise ConfigError(
-            f"'{step_name}' is not a step that made pairs or pseudo-labels{did_you_mean(step_name, known)}"
+            f"'{step_name}' is not a step that made a model, pairs or pseudo-labels{did_you_mean(step_name, exported)}"
         )
-    problems, model = results.step("problems"), results.step("sft")
-    if not (step.artifact and problems and problems.artifact and model and model.artifact):
+    if step.artifact is None:
         raise ConfigError(f"step '{step_name}' of run {run} has not been carried out yet")
+    if step.kind in ("pairs", "labels"):
+        _export_records(run, results, step.artifact, out)
+    else:
+        name = results.chosen if step.kind == "best" and results.chosen else step_name
+        scores = {split: metrics for (model, split), metrics in results.scores.items() if model == name}
+        _export_model(step.artifact.path, out, dtype, scores, (folder / "config.yaml").read_text(encoding="utf-8"))
+
+
+def _export_model(model: Path, out: Path, dtype: str, scores: Mapping[str, Mapping[str, Any]], config: str) -> None:
+    if out.exists():
+        raise ConfigError(f"{out} is there already; name another folder, or remove it")
+    loaded, tokenizer = load_model(model, dtype=dtype), load_tokenizer(model)
+    card = (model / "README.md").read_text(encoding="utf-8")
+    if scores:
+        card += "\n## Scores\n\nOf the weights in float32.\n\n"
+        card += "| problems | n | greedy accuracy, % [95% interval] |\n|---|---:|---:|\n"
+    for split, metrics in scores.items():
+        accuracy = metrics["accuracy"]
+        value, low, high = (f"{100 * accuracy[part]:.1f}" for part in ("value", "low", "high"))
+        card += f"| {split} | {accuracy['n']:,} | {value} [{low}, {high}] |\n"
+    card += f"\n## How it was made\n\nWeights are in {dtype}. The run's settings:\n\n```yaml\n{config}```\n"
+    with publish_folder(out) as folder:
+        save_model(loaded, tokenizer, folder, {})
+        bind(read_format(model), tokenizer, family(loaded)).save(folder)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+    console.print(f"model in {dtype}: {escape(str(out))}")
+
+
+def _export_records(run: str, results: Results, artifact: Artifact, out: Path) -> None:
+    problems, model = results.step("problems"), results.step("sft")
+    if not (problems and problems.artifact and model and model.artifact):
+        raise ConfigError(f"of run {run}, what {artifact.path.name} was made from is gone; carry it out again")
     tokenizer, folder = load_tokenizer(model.artifact.path), model.artifact.path
     format = bind(read_format(folder), tokenizer, family(load_config(folder)))
     by_id = {problem.id: problem for problem in read_split(problems.artifact, "unlabelled")}
     count = 0
+    out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for line in _texts(step.artifact, by_id, format):
+        for line in _texts(artifact, by_id, format):
             file.write(json.dumps(line) + "\n")
             count += 1
     console.print(f"{count:,} records: {escape(str(out))}")

@@ -132,14 +132,15 @@ def solve(
 @app.command()
 def export(
     run: Annotated[str, typer.Argument(help="A run's name or folder.")],
-    step: Annotated[str, typer.Argument(help="A step that made pairs or pseudo-labels, such as pairs-1.")],
-    out: Annotated[Path, typer.Option(help="JSON lines to write.")],
+    step: Annotated[str, typer.Argument(help="A model, such as best, or what made pairs or pseudo-labels: pairs-1.")],
+    out: Annotated[Path, typer.Option(help="Folder to make, or JSON lines to write.")],
+    dtype: Annotated[str, typer.Option(help="Of a model's weights: float32, bfloat16 or float16.")] = "float32",
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Write pairs (prompt, chosen, rejected) or pseudo-labels (prompt, completion) as JSON lines that TRL reads."""
-    from selfstudy.asking import export_records
+    """Write a model as a transformers folder, or pairs or pseudo-labels as JSON lines that TRL reads."""
+    from selfstudy.asking import export_step
 
-    export_records(run, step, out, root)
+    export_step(run, step, out, root, dtype=dtype)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -53,6 +53,17 @@ def test_presets_and_folders(tmp_path, monkeypatch):
     assert resolve("org/mine").path == tmp_path / "org" / "mine"
 
 
+def test_packaged_models_come_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_PACKAGED", tmp_path / "weights")
+    folder = tmp_path / "weights" / "t5-tiny"
+    folder.mkdir(parents=True)
+    assert resolve("t5-tiny").kind == "preset"  # an empty folder is no model
+    (folder / "config.json").write_text("{}")
+    assert resolve("t5-tiny") == module.Resolved("t5-tiny", "folder", folder)
+    with pytest.raises(ModelError, match="is not a packaged model or architecture preset; did you mean 't5-tiny'"):
+        resolve("t5-tyni")
+
+
 def test_complete_cache_needs_no_network(cache):
     snapshot = put(cache, "config.json", "model.safetensors", "tokenizer.json")
     assert resolve("org/small") == module.Resolved("org/small", "hub", snapshot)
@@ -127,8 +138,8 @@ def test_pickles_are_never_asked_for(monkeypatch, tmp_path):
     ("name", "message"),
     [
         ("t5-tinny", r"did you mean 't5-tiny'"),
-        ("./t5-tinny", r"nor a folder"),
-        ("a/b/c", r"nor a Hub id of the form org/name"),
+        ("./t5-tinny", r"not a folder"),
+        ("a/b/c", r"not a Hub id of the form org/name"),
     ],
 )
 def test_unknown_names(name, message):

@@ -66,6 +66,17 @@ def test_dpo_st_is_the_algorithm() -> None:
     }  # fmt: skip
 
 
+def test_without_restart_fine_tuning_goes_on_from_the_last_model() -> None:
+    models = {s.name: names(s, "model") for s in plan("restart=false").steps if isinstance(s.stage, Sft)}
+    assert models == {"sft": ["base"], "dpo-st-1": ["sft"], "dpo-st-2": ["dpo-st-1"]}
+    models = {
+        s.name: names(s, "model")
+        for s in plan("restart=false", "recipe=self_training").steps
+        if isinstance(s.stage, Sft)
+    }
+    assert models == {"sft": ["base"], "st-1": ["sft"], "st-2": ["st-1"]}
+
+
 @pytest.mark.parametrize(
     ("recipe", "models"),
     [

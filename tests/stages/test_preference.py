@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from selfstudy.models.tokenizers import Family
 from selfstudy.stages import preference
 from selfstudy.stages.base import Inputs
 from selfstudy.stages.preference import Preference, PreferenceSettings
+from selfstudy.storage.records import write_records
 from selfstudy.types import SILENT, Context, Pair, Sample
 from tests.stages.builders import artifact, completion, model_folder, problem, read_lines
 
@@ -278,6 +280,35 @@ def test_the_last_step_is_looked_at_whatever_the_interval(folder: Path, scripted
     assert (decision["used_step"], decision["last_step"]) == (4, 4)
     looks = json.loads((folder / "out" / "guard.json").read_text())
     assert [look["step"] for look in looks] == [0, 3, 4]
+
+
+def test_killed_behind_the_last_look_it_ends_as_if_nothing_had_been(folder: Path, scripted: type[Scripted]) -> None:
+    """The look behind the last step is then known before that step is taken again, and must not stop it."""
+    scripted.script = (3, 2, 2)
+    it, given = scripted_stage(guard={"every": 3, "problems": 4, "samples": 1, "patience": 2}), inputs(folder)
+    wanted = run(it, given, folder / "straight")
+
+    def emit(event: str, fields: Mapping[str, Any]) -> None:
+        if event == "guard_decided":
+            raise Killed
+
+    with contextlib.suppress(Killed):
+        run(it, given, folder / "killed", Context(emit, SILENT.progress, 100))
+    assert run(it, given, folder / "killed") == wanted
+    assert wanted["stopped_early"] is False
+
+
+def test_pairs_that_are_too_long_are_left_out_and_listed(folder: Path) -> None:
+    given = inputs(folder)
+    long = pair(2)
+    long = replace(long, rejected=completion("9 apples", (22, *[50] * 9, 1)))
+    write_records(given["pairs"][0].path / "pairs.jsonl", [*map(pair, (0, 1)), long, pair(3)])
+    it = stage(guard="off")
+    it = it.model_copy(update={"settings": it.settings.model_copy(update={"max_completion_tokens": 4})})
+    metrics = run(it, given, folder / "out")
+    assert (metrics["pairs"], metrics["left_out"]) == (3, 1)
+    (listed,) = json.loads((folder / "out" / "left_out_of_pairs.json").read_text())
+    assert (listed["problem_id"], listed["completion"]) == ("p/002", 11)
 
 
 def test_looks_at_no_more_problems_than_asked(folder: Path, scripted: type[Scripted]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from datasets import load_dataset
 
-from selfstudy.asking import evaluate_model, export_records, sample_to_file, solve_questions
+from selfstudy.asking import evaluate_model, export_step, sample_to_file, solve_questions
 from selfstudy.report.results import read_results
 from selfstudy.running import carry_out, show_plan, show_status
 from selfstudy.storage.judged import read_judged
@@ -87,7 +87,7 @@ def test_what_is_asked_of_a_finished_run(small: Callable[..., str], capsys: pyte
 )
 def test_exports_are_what_trl_reads(small: Callable[..., str], step: str, columns: list[str], tmp_path: Path) -> None:
     carry_out(small("causal"), quiet=True)
-    export_records("causal", step, Path("export.jsonl"), ROOT)
+    export_step("causal", step, Path("export.jsonl"), ROOT)
     data = load_dataset("json", data_files="export.jsonl", cache_dir=str(tmp_path / "cache"))["train"]
     assert data.column_names == columns
     for row in data:

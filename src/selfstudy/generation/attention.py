@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -47,7 +48,7 @@ def over(call: Call, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) ->
         alone = grouped.shape[2] == 1 and grouped.dtype == torch.bfloat16
         if alone:  # twice the same query takes two thirds of the time of one
             grouped = grouped.expand(-1, -1, 2, -1)
-        # What the library's function for attention calls here; that one keeps the log of the sum to itcall.
+        # What the library's function for attention calls here; that one keeps the log of the sum to itself.
         out, logsum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             grouped, key, value, attn_mask=bias, scale=call.scaling
         )
@@ -177,35 +178,14 @@ class Prefill:
         if bias is None:
             positions = torch.arange(length, device=self.slots.device)[None]
             bias = self.biases[call.window] = causal_bias(positions, length, call.window, None, call.query.dtype)
-        key, value = (flat[0][:, self.padded].transpose(0, 1) for flat in (call.key, call.value))  # (P, Hkv, L, D)
+        key, value = (  # (P, Hkv, L, D)
+            _laid_out(flat[0].transpose(0, 1), self.padded).transpose(1, 2) for flat in (call.key, call.value)
+        )
         keys, values = self.cache.of(call.module, call.key, call.value)
         keys[self.slots, :, :length] = key
         values[self.slots, :, :length] = value
         query = _laid_out(call.query[0].transpose(0, 1), self.padded)
         return over(call, query, key, value, bias).flat(self.flat).out[None]
-
-
-@dataclass(frozen=True, slots=True)
-class Chunks:
-    """The tokens of chunks but for the last of each row: they come behind the rows' last tokens in the flat list.
-
-    Attributes:
-        longest: Tokens of the row that has the most up to there.
-        longest_prompt: Tokens of the longest prompt that these rows look at; at least 1.
-        rows: (R,) which rows have any.
-        prompts: (R,) slots of their prompts.
-        padded: (R, C) flat index of their tokens; anything behind the end.
-        positions: (R, C) of the tokens in their slots; 0 behind the end.
-        flat: (E,) where in the flattened (R, C) each of the E tokens stands.
-    """
-
-    longest: int
-    longest_prompt: int
-    rows: Tensor
-    prompts: Tensor
-    padded: Tensor
-    positions: Tensor
-    flat: Tensor
 
 
 @dataclass(frozen=True)
@@ -218,7 +198,7 @@ class Prompts:
         flat: (S,) where in the flattened (P, M) each row stands.
         lengths: (P,) tokens of each prompt.
         longest: T, of the prompts that anyone looks at; at least 1.
-        positions: (N,) of the flat list's tokens, counted from the beginning of their prompts.
+        positions: (S,) or longer, of the rows' last tokens, counted from the beginning of their prompts.
         biases: Kept for the layers to come.
     """
 
@@ -251,57 +231,31 @@ class Band(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Decode:
-    """One token of every row, and the chunks of those that have one.
+class Rows:
+    """How the rows' last tokens look at their rows' own tokens, in bands.
 
     Attributes:
-        cache: Of the rows' own tokens, those behind the prompt's.
-        bands: S slots in order; row i is in slot i, and the first S tokens of the flat list are the rows' last ones.
-        slots: (N,) each token's row.
-        positions: (N,) its position there.
-        chunks: None where no row has one.
-        prompts: What the rows look at.
-        cross_modules: Modules that look at prompts alone; where there are none, all look at prompt and row.
+        cache: Keys and values of the rows' own tokens, those behind the prompt's.
+        bands: S slots in order; row i is in slot i.
+        positions: (S,) or longer, of the last tokens in their slots.
         table: (H, ≥ T) T5's bias for each distance.
-        biases: Of the rows' last tokens, kept for the layers to come.
-        chunk_biases: Of chunks, likewise; by whether prompts alone are looked at, and window.
+        biases: Kept for the layers to come.
     """
 
     cache: Cache
     bands: tuple[Band, ...]
-    slots: Tensor
     positions: Tensor
-    chunks: Chunks | None
-    prompts: Prompts
-    cross_modules: frozenset[nn.Module]
     table: Tensor | None
     biases: dict[int | None, Tensor] = field(default_factory=dict)
-    chunk_biases: dict[tuple[bool, int | None], Tensor] = field(default_factory=dict)
 
-    def attend(self, call: Call) -> Tensor:
-        """Attend to the row's own tokens, to its prompt, or to both."""
-        query = call.query[0].transpose(0, 1)  # (N, H, D)
-        cross = call.module in self.cross_modules
-        last = query[: self.bands[-1].stop]
-        if cross:
-            out = self.prompts.attend(call, last).out
-        else:
-            keys, values = self.cache.of(call.module, call.key, call.value)
-            keys[self.slots, :, self.positions] = call.key[0].transpose(0, 1)
-            values[self.slots, :, self.positions] = call.value[0].transpose(0, 1)
-            own = self._attend_to_own(call, last, keys, values)
-            out = own.out if self.cross_modules else own.joined(self.prompts.attend(call, last))
-        if self.chunks is not None:
-            out = torch.cat((out, self._attend_chunks(call, query, self.chunks, cross)))
-        return out[None]
-
-    def _attend_to_own(self, call: Call, query: Tensor, keys: Tensor, values: Tensor) -> Partial:
-        """Attend with the last tokens' query (S, H, D) to the rows' own tokens."""
+    def attend(self, call: Call, query: Tensor) -> Partial:
+        """Attend with the last tokens' query (S, H, D)."""
+        keys, values = self.cache.of(call.module, call.key, call.value)
         bias = self.biases.get(call.window)
         if bias is None:
-            rows, longest = self.bands[-1].stop, max(band.longest for band in self.bands)
+            longest = max(band.longest for band in self.bands)
             how = (longest, call.window, self.table, query.dtype)
-            bias = self.biases[call.window] = causal_bias(self.positions[:rows, None], *how)
+            bias = self.biases[call.window] = causal_bias(self.positions[: len(query), None], *how)
         parts = []
         for first, stop, longest in self.bands:
             near = (slice(first, stop), slice(None), slice(longest))
@@ -312,28 +266,83 @@ class Decode:
         outs, logsums = zip(*parts, strict=True)
         return Partial(torch.cat(outs), torch.cat(logsums))
 
-    def _attend_chunks(self, call: Call, query: Tensor, chunks: Chunks, cross: bool) -> Tensor:
-        """Attend with chunks' tokens, (E, H, D).
 
-        Few rows have a chunk in any one step: copying what they look at costs less than wide queries for every row and
-        every prompt.
-        """
-        see_prompt, see_own = cross or not self.cross_modules, not cross
-        bias = self.chunk_biases.get((cross, call.window))
+@dataclass(frozen=True)
+class Chunk:
+    """How the tokens of chunks, but for the last of each row, look at one thing: their prompts, or their rows.
+
+    Few rows have a chunk in any one step: copying what they look at costs less than wide queries for every row and
+    every prompt.
+
+    Attributes:
+        cache: Keys and values of what is looked at.
+        slots: (R,) where in it each row with a chunk looks.
+        longest: Tokens to look at, of the row that has most; at least 1.
+        padded: (R, C) flat index of the rows' tokens; anything behind the end.
+        flat: (E,) where in the flattened (R, C) each of the E tokens stands.
+        bias: Makes what is added to scores, (R, 1 or H, 1 or C, longest), for a window and a type.
+        biases: Kept for the layers to come.
+    """
+
+    cache: Cache
+    slots: Tensor
+    longest: int
+    padded: Tensor
+    flat: Tensor
+    bias: Callable[[int | None, torch.dtype], Tensor]
+    biases: dict[int | None, Tensor] = field(default_factory=dict)
+
+    def attend(self, call: Call, query: Tensor) -> Partial:
+        """Attend with the query (N, H, D) of all tokens."""
+        bias = self.biases.get(call.window)
         if bias is None:
-            lengths, dtype = self.prompts.lengths[chunks.prompts], query.dtype
-            parts = []
-            if see_prompt:
-                behind = lengths[:, None] + chunks.positions
-                hidden = prompt_bias(lengths, chunks.longest_prompt, behind, call.window, dtype)
-                parts.append(hidden.expand(-1, -1, chunks.positions.shape[1], -1))
-            if see_own:
-                parts.append(causal_bias(chunks.positions, chunks.longest, call.window, self.table, dtype))
-            bias = self.chunk_biases[cross, call.window] = torch.cat(parts, -1)
-        seen = []
-        if see_prompt:
-            seen.append(self.prompts.cache.some(call, chunks.prompts, chunks.longest_prompt))
-        if see_own:
-            seen.append(self.cache.some(call, chunks.rows, chunks.longest))
-        keys, values = (torch.cat(parts, 2) for parts in zip(*seen, strict=True))
-        return over(call, _laid_out(query, chunks.padded), keys, values, bias).flat(chunks.flat).out
+            bias = self.biases[call.window] = self.bias(call.window, query.dtype)
+        keys, values = self.cache.some(call, self.slots, self.longest)
+        return over(call, _laid_out(query, self.padded), keys, values, bias).flat(self.flat)
+
+
+class Looks(NamedTuple):
+    """How tokens look at their prompts and at their rows."""
+
+    prompt: Prompts | Chunk
+    own: Rows | Chunk
+
+
+@dataclass(frozen=True)
+class Decode:
+    """One token of every row, and the chunks of those that have one.
+
+    Attributes:
+        cache: Of the rows' own tokens, those behind the prompt's.
+        slots: (N,) each token's row; the first S tokens of the flat list are the rows' last ones.
+        positions: (N,) its position there.
+        last: How these S look.
+        chunks: How the tokens of chunks look, which come behind them; None where no row has one.
+        cross_modules: Modules that look at prompts alone; where there are none, all look at prompt and row.
+    """
+
+    cache: Cache
+    slots: Tensor
+    positions: Tensor
+    last: Looks
+    chunks: Looks | None
+    cross_modules: frozenset[nn.Module]
+
+    def attend(self, call: Call) -> Tensor:
+        """Attend to the row's own tokens, to its prompt, or to both."""
+        query = call.query[0].transpose(0, 1)  # (N, H, D)
+        if call.module not in self.cross_modules:
+            keys, values = self.cache.of(call.module, call.key, call.value)
+            keys[self.slots, :, self.positions] = call.key[0].transpose(0, 1)
+            values[self.slots, :, self.positions] = call.value[0].transpose(0, 1)
+        rows = len(self.last.prompt.flat)
+        out = self._seen(call, query[:rows], self.last)
+        if self.chunks is not None:
+            out = torch.cat((out, self._seen(call, query, self.chunks)))
+        return out[None]
+
+    def _seen(self, call: Call, query: Tensor, looks: Looks) -> Tensor:
+        if call.module in self.cross_modules:
+            return looks.prompt.attend(call, query).out
+        own = looks.own.attend(call, query)
+        return own.out if self.cross_modules else own.joined(looks.prompt.attend(call, query))

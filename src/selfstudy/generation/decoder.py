@@ -19,7 +19,18 @@ from torch import Tensor, nn
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
-from selfstudy.generation.attention import Band, Cache, Chunks, Decode, Prefill, Prompts
+from selfstudy.generation.attention import (
+    Band,
+    Cache,
+    Chunk,
+    Decode,
+    Looks,
+    Prefill,
+    Prompts,
+    Rows,
+    causal_bias,
+    prompt_bias,
+)
 from selfstudy.learning.logprobs import decoder_start
 from selfstudy.models.attention import Step, attending, flat, parts_of, position_bias
 
@@ -83,7 +94,7 @@ class Decoder:
 
     def start(self, prompt: Sequence[int]) -> list[int]:
         """Return the first pending tokens of a new row."""
-        # A causal prompt's last token is computed once more in each row: it yields the row's first logits.
+        # A causal prompt's last token is computed in each row: it yields the row's first logits.
         return [prompt[-1] if self._start is None else self._start]
 
     def load(self, prompts: Sequence[Sequence[int]], slots: Sequence[int]) -> None:
@@ -127,24 +138,20 @@ class Decoder:
         past = 0 if self._cross else lengths[prompt_of[slot_of]]  # a causal row goes on where its prompt ends
         parts: list[Ints] = [np.asarray(ids), slot_of, position_of, position_of + past, lengths]
         parts += _group(prompt_of, _ranks(prompt_of, users), len(users), int(users.max()))
-        chunked = len(ids) > len(rows)
-        longest = longest_prompt = 1
-        if chunked:
-            chunk_slots, chunk_positions = slot_of[len(rows) :], position_of[len(rows) :]
+        chunk_slots, chunk_positions = slot_of[len(rows) :], position_of[len(rows) :]
+        if chunk_slots.size:
             parts += _chunks(chunk_slots, chunk_positions, len(rows), prompt_of)
-            longest = int(chunk_positions.max()) + 1
-            longest_prompt = max(1, int(lengths[prompt_of[chunk_slots]].max()))
-        token_ids, own, at, behind_prompt, prompt_lengths, padded, flat, *rest = self._to_device(*parts)
-        step = Decode(
-            self.cache,
-            _bands(position_of[: len(rows)] + 1),
-            own,
-            at,
-            Chunks(longest, longest_prompt, *rest) if chunked else None,
-            Prompts(self.prompts, padded, flat, prompt_lengths, int(lengths[users > 0].max(initial=1)), behind_prompt),
-            frozenset(self._cross),
-            self._table,
+        token_ids, own, at, behind_prompt, prompt_lengths, padded, flat, *chunked = self._to_device(*parts)
+        longest_prompt = int(lengths[users > 0].max(initial=1))
+        last = Looks(
+            Prompts(self.prompts, padded, flat, prompt_lengths, longest_prompt, behind_prompt),
+            Rows(self.cache, _bands(position_of[: len(rows)] + 1), at, self._table),
         )
+        chunks = None
+        if chunked:
+            longest_prompt = max(1, int(lengths[prompt_of[chunk_slots]].max()))
+            chunks = self._chunk_looks(chunked, prompt_lengths, longest_prompt, int(chunk_positions.max()) + 1)
+        step = Decode(self.cache, own, at, last, chunks, frozenset(self._cross))
         if not self._cross:
             return self._forward(step, len(rows), input_ids=token_ids[None], position_ids=behind_prompt[None])
         return self._forward(
@@ -155,6 +162,25 @@ class Decoder:
             # The library wants an encoder output to be there; what is attended to comes from the prompts' slots.
             encoder_outputs=BaseModelOutput(torch.zeros(1, 1, 1, device=self.model.device, dtype=self.model.dtype)),
             past_key_values=_PromptKeys([self.prompts.layers[module] for module in self._cross], at),
+        )
+
+    def _chunk_looks(
+        self, chunked: Sequence[Tensor], prompt_lengths: Tensor, longest_prompt: int, longest: int
+    ) -> Looks:
+        """Return how chunks look, given the arrays of :func:`_chunks`."""
+        rows, prompts, padded, positions, flat = chunked
+        lengths = prompt_lengths[prompts]
+        past = 0 if self._cross else lengths[:, None]
+
+        def at_prompts(window: int | None, dtype: torch.dtype) -> Tensor:
+            return prompt_bias(lengths, longest_prompt, past + positions, window, dtype)
+
+        def at_rows(window: int | None, dtype: torch.dtype) -> Tensor:
+            return causal_bias(positions, longest, window, self._table, dtype)
+
+        return Looks(
+            Chunk(self.prompts, prompts, longest_prompt, padded, flat, at_prompts),
+            Chunk(self.cache, rows, longest, padded, flat, at_rows),
         )
 
     def _forward(self, step: Step, keep: int, **inputs: Any) -> Tensor:
@@ -277,7 +303,12 @@ def _bands(lengths: Ints) -> tuple[Band, ...]:
 
 
 def _chunks(slots: Ints, positions: Ints, first: int, prompt_of: Ints) -> list[Ints]:
-    """Return the arrays of :class:`Chunks` for the tokens behind flat index ``first``, given each row's prompt."""
+    """Group the tokens behind flat index ``first`` by their rows.
+
+    Returns:
+        (R,) which rows have any, and (R,) their prompts' slots; (R, C) flat index of their tokens, and (R, C) positions
+        in their slots, 0 behind the end; (E,) where in the flattened (R, C) each of the E tokens stands.
+    """
     rows, owner, counts = np.unique(slots, return_inverse=True, return_counts=True)
     rank = np.arange(len(slots)) - np.repeat(np.cumsum(counts) - counts, counts)
     padded, flat = _group(owner, rank, len(rows), int(counts.max()))

@@ -46,6 +46,29 @@ ANGLE = Notation("angle", opening="<<", equals="=", closing=">>", newline="\n")
 BRACKET = Notation("bracket", opening="[ ", equals=" = ", closing=" ]", newline=" ")
 NOTATIONS = {notation.name: notation for notation in (ANGLE, BRACKET)}
 
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """One annotation of a text, in either notation.
+
+    Attributes:
+        start: Where it begins, in characters.
+        stop: Where it ends.
+        expression: What is computed.
+        result: What it is said to be.
+    """
+
+    start: int
+    stop: int
+    expression: str
+    result: str
+
+
+def find_annotations(text: str) -> list[Annotation]:
+    """Find the annotations of a text."""
+    return [Annotation(*match.span(), *_parts(match)) for match in _ANNOTATION.finditer(text)]
+
+
 _ANNOTATION = re.compile(r"<<([^<>=\n]*)=([^<>\n]*)>>|\[ ([^\[\]=\n]*) = ([^\[\]\n]*) \]")
 _NEWLINES = re.compile(r"(?<![ \t])[ \t]*[\r\n][ \t\r\n]*")  # the lookbehind keeps long blanks linear
 

@@ -21,7 +21,7 @@ class Order:
     Attributes:
         owners: (items,) The group of each item. Groups are put in random order, the items of a group stay together; to
             shuffle items alone, give each a group of its own.
-        seed: Of the training; None leaves groups in order, too.
+        seed: Of the training; None leaves all items as they come.
     """
 
     owners: Sequence[int]
@@ -31,16 +31,17 @@ class Order:
     def batch(self, step: int, batch_size: int) -> list[int]:
         """Return the items of a step (from 0)."""
         first, n = step * batch_size, len(self.owners)
+        if self.seed is None:
+            return [place % n for place in range(first, first + batch_size)]
         return [self._epoch(place // n)[place % n] for place in range(first, first + batch_size)]
 
     def _epoch(self, number: int) -> list[int]:
         if number not in self._epochs:
-            rank = torch.arange(max(self.owners) + 1)
-            if self.seed is not None:
-                generator = torch.Generator().manual_seed(derive(self.seed, "order", number))
-                rank = torch.randperm(len(rank), generator=generator).argsort()
+            assert self.seed is not None
+            generator = torch.Generator().manual_seed(derive(self.seed, "order", number))
+            rank: list[int] = torch.randperm(max(self.owners) + 1, generator=generator).argsort().tolist()
             # A sort is stable: the items of a group keep their order.
-            self._epochs[number] = sorted(range(len(self.owners)), key=lambda item: int(rank[self.owners[item]]))
+            self._epochs[number] = sorted(range(len(self.owners)), key=lambda item: rank[self.owners[item]])
             for old in [epoch for epoch in self._epochs if epoch < number - 1]:
                 del self._epochs[old]
         return self._epochs[number]

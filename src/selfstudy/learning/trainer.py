@@ -146,6 +146,7 @@ def _follow(
     model: PreTrainedModel,
 ) -> None:
     """Take a share of each step in another process than the first."""
+    compute.apply()
     if settings.lora is not None:
         Adapter(model, settings.lora, seed)
     run, done = _prepare(objective, settings, compute, seed, workdir, world, model)
@@ -183,8 +184,8 @@ def _prepare(
         world.spread(model)
     optimizer = make_optimizer(model, settings)
     state = load_checkpoint(workdir, model, optimizer) or State(0, settings.tokens_per_batch)
-    grouped = settings.order == "grouped"
-    owners = [item.group if grouped else number for number, item in enumerate(objective.items)]
+    items = objective.items
+    owners = [item.group for item in items] if settings.order == "grouped" else range(len(items))
     order = Order(owners, None if settings.order == "given" else seed)
     planned = settings.total_steps(len(objective.items))
     shared = (model, objective, settings, compute, seed, planned, order, world, accelerator, optimizer)

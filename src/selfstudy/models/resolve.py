@@ -1,4 +1,4 @@
-"""Find what a model name means: an architecture preset, a local folder, or a repository on the Hugging Face Hub."""
+"""Find what a model name means: a packaged model, an architecture preset, a folder, or a Hugging Face repository."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from selfstudy.errors import ModelError, did_you_mean
 from selfstudy.models.load import missing_weights
 from selfstudy.models.presets import PRESETS
 
+# Small base models with weights that come with the package.
+_PACKAGED = Path(__file__).parents[1] / "weights"
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 # Safetensors, never pickles; folders inside a repository hold the same weights in other formats.
@@ -35,7 +37,7 @@ class Resolved:
 
     Attributes:
         name: As the user wrote it.
-        kind: Where it comes from.
+        kind: Where it comes from; packaged models are folders.
         path: The model's folder; None for a preset, and for a Hub model that is not in the local cache yet.
     """
 
@@ -45,17 +47,20 @@ class Resolved:
 
 
 def resolve(name: str, *, download: bool = True) -> Resolved:
-    """Find the model called ``name``: a preset, else an existing folder, else ``org/name[@revision]`` on the Hub.
+    """Find the model called ``name``: packaged, a preset, an existing folder, or ``org/name[@revision]`` on the Hub.
 
     A Hub model that lies complete in the local cache is taken from there without asking the network.
 
     Args:
-        name: Write ``./name`` for a folder that is called like a preset.
+        name: The first of these that there is counts; write ``./name`` for a folder that is called like a preset.
         download: Whether a Hub model may be fetched. Without it the path stays None, so that planning works offline.
 
     Raises:
         ModelError: Nothing is called ``name``, or it cannot be fetched; says what to do.
     """
+    packaged = packaged_models()
+    if name in packaged:
+        return Resolved(name, "folder", packaged[name])
     if name in PRESETS:
         return Resolved(name, "preset", None)
     folder = Path(name).expanduser()
@@ -64,13 +69,19 @@ def resolve(name: str, *, download: bool = True) -> Resolved:
     match = _HUB_ID.fullmatch(name)
     if match is None or name.startswith("."):
         raise ModelError(
-            f"model '{name}' is neither an architecture preset{did_you_mean(name, PRESETS).rstrip('?')}, nor a folder "
-            f"(looked in {Path.cwd()}), nor a Hub id of the form org/name or org/name@revision"
+            f"model '{name}' is not a packaged model or architecture preset"
+            f"{did_you_mean(name, [*packaged, *PRESETS]).rstrip('?')}, not a folder "
+            f"(looked in {Path.cwd()}), and not a Hub id of the form org/name or org/name@revision"
         )
     cached = _cached(match["repo"], match["revision"])
     if cached is not None or not download:
         return Resolved(name, "hub", cached)
     return Resolved(name, "hub", _fetch(name, match["repo"], match["revision"]))
+
+
+def packaged_models() -> dict[str, Path]:
+    """Return the folders of the models that come with the package, by name."""
+    return {config.parent.name: config.parent for config in sorted(_PACKAGED.glob("*/config.json"))}
 
 
 def _cached(repo: str, revision: str | None) -> Path | None:

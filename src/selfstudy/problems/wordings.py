@@ -2,8 +2,9 @@
 
 Each schema is one kind of sentence with what it does to the running quantity. Placeholders: ``{who}`` has ``{a}``
 ``{things}``; ``{He}``, ``{he}`` or ``{him}`` is that person; ``{friend}`` is a person of the other gender, so that a
-pronoun never has two readings; ``{b}`` and ``{c}`` are stated numbers; ``{e}`` is the annotated expression with its
-result. A sentence names the things, never "them", since a distractor may stand between.
+pronoun never has two readings; ``{b}`` and ``{c}`` are stated numbers; ``{group}`` and ``{pack}`` are two kinds of
+containers, since what one of a kind holds is stated once; ``{e}`` is the annotated expression with its result. A
+sentence names the things, never "them", since a distractor may stand between.
 """
 
 from __future__ import annotations
@@ -180,12 +181,12 @@ CLOSINGS = {
         "/",
         "divisor",
         (
-            "{He} puts {b} {things} in each {group}. How many {groups} does {he} need?",
-            "{He} packs the {things} in {groups} of {b}. How many {groups} does {he} fill?",
-            "A {group} holds {b} {things}. How many {groups} are needed for the {things}?",
-            "How many {groups} does {he} need if each {group} holds {b} {things}?",
+            "{He} puts {b} {things} in each {pack}. How many {packs} does {he} need?",
+            "{He} packs the {things} in {packs} of {b}. How many {packs} does {he} fill?",
+            "A {pack} holds {b} {things}. How many {packs} are needed for the {things}?",
+            "How many {packs} does {he} need if each {pack} holds {b} {things}?",
         ),
-        ("{who} needs {e} {groups}.", "That takes {e} {groups}."),
+        ("{who} needs {e} {packs}.", "That takes {e} {packs}."),
     ),
     "total": Schema(
         "+",

@@ -43,8 +43,9 @@ class Config(Settings):
         seed: Of every random choice.
         rounds: Rounds of self-training.
         root: Where artifacts and runs lie.
-        model: A preset's name, a folder, or a Hub id; the base model of every fine-tuning.
-        vocab_size: Of the tokenizer that a preset gets, trained on the training problems.
+        restart: Fine-tune from the base model in every round, as published; else from the model of the round before.
+        model: A packaged model, a folder, a Hub id, or a preset's name for one with fresh weights; the base model.
+        vocab_size: Of the tokenizer that a preset gets, trained on what the model is to learn first.
         samples_per_step: Sample indices come in steps of so many; raising a number of samples later adds steps.
         checkpoint_every: Optimizer steps between checkpoints; changes no result.
     """
@@ -52,6 +53,7 @@ class Config(Settings):
     recipe: Recipe = "dpo_st"
     seed: Annotated[int, Field(ge=0)] = 0
     rounds: Annotated[int, Field(ge=1)] = 2
+    restart: bool = True
     root: Place = "selfstudy-runs"
     model: str
     vocab_size: Annotated[int, Field(ge=300)] = 512
@@ -60,11 +62,11 @@ class Config(Settings):
     verifier: VerifierSpec = default_verifier()
     compute: Compute = Compute()
     pretraining: PretrainSettings | None = None
-    sft: SftSettings
+    sft: SftSettings = SftSettings(batch_size=16, epochs=3)
     sampling: SamplingSettings = SamplingSettings()
     samples_per_step: Annotated[int, Field(ge=1)] = 5
     pairs: PairSettings = PairSettings()
-    preference: PreferenceSettings
+    preference: PreferenceSettings = PreferenceSettings(batch_size=32, max_steps=100)
     labels: LabelSettings = LabelSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     checkpoint_every: Annotated[int, Field(ge=1)] = 50

@@ -27,6 +27,6 @@ def plan(config: Config, bench: Bench) -> Plan:
 
         for_labels += bench.draw(f"label-samples-{round}", preferred, n=config.labels.n, purpose="labels", round=round)
         labels = bench.pseudo_label(f"labels-{round}", for_labels)
-        policy = bench.sft(f"dpo-st-{round}", base, labels)
+        policy = bench.sft(f"dpo-st-{round}", base if config.restart else policy, labels)
 
     return bench.conclude()

@@ -20,6 +20,6 @@ def plan(config: Config, bench: Bench) -> Plan:
         n = config.pairs.n + config.labels.n
         for_labels += bench.draw(f"label-samples-{round}", policy, n=n, purpose="labels", round=round)
         labels = bench.pseudo_label(f"labels-{round}", for_labels)
-        policy = bench.sft(f"st-{round}", base, labels)
+        policy = bench.sft(f"st-{round}", base if config.restart else policy, labels)
 
     return bench.conclude()

@@ -20,12 +20,14 @@ class Candidates:
         gold: The worked solution, where there is one that may be used; its ``finish`` is ``gold``, a sample's never.
         right: Samples that the verifier calls right.
         wrong: All other samples, unfinished and unparsed ones included.
+        question: Of the problem, for those who read the steps.
     """
 
     problem_id: str
     gold: Completion | None
     right: tuple[Completion, ...] = ()
     wrong: tuple[Completion, ...] = ()
+    question: str = ""
 
     def __post_init__(self) -> None:
         golden = self.gold is None or self.gold.finish == "gold"

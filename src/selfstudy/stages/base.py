@@ -86,11 +86,11 @@ def candidates(inputs: Inputs, settings: FormatSettings) -> Iterator[Candidates]
     format = bind(settings, load_tokenizer(folder), family(load_config(folder)))
     problems = one(inputs, "problems")
     solved = {problem.id: problem for problem in read_split(problems, "labelled")}
-    ids = [problem.id for problem in read_split(problems, "unlabelled")]
-    for problem_id, judged in pool(ids, inputs["samples"], inputs["verdicts"]):
+    questions = {problem.id: problem.question for problem in read_split(problems, "unlabelled")}
+    for problem_id, judged in pool(list(questions), inputs["samples"], inputs["verdicts"]):
         if not judged:
             raise StorageError(f"no samples of {problem_id} in {inputs['samples'][0].path}; delete it and run again")
         gold = format.gold(solved[problem_id]) if problem_id in solved else None
         right = tuple(sample.completion for sample, verdict in judged if verdict.outcome == "right")
         wrong = tuple(sample.completion for sample, verdict in judged if verdict.outcome != "right")
-        yield Candidates(problem_id, gold, right, wrong)
+        yield Candidates(problem_id, gold, right, wrong, questions[problem_id])

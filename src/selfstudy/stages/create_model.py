@@ -36,7 +36,7 @@ class CreateModel(Stage):
     seed: int
 
     def run(self, inputs: Inputs, out: Path, ctx: Context) -> Metrics:
-        """Train the tokenizer on the training questions and L's solutions, then draw the weights."""
+        """Train the tokenizer on what the model is to learn first, then draw the weights."""
         family = find_preset(self.preset).family
         texts = self._texts(inputs, family)
         tokenizer = train_tokenizer(texts, family, self.vocab_size)

@@ -72,11 +72,12 @@ class Guard:
 
     def look(self, step: int) -> bool:
         """Score the policy if it is time to; return whether training should stop."""
-        if step % self.settings.every == 0:
-            self.score(step)
+        if step % self.settings.every:  # the look behind the last step decides nothing, and after a kill it is there
+            return False
+        self.score(step)
+        start = self._of(0)
         recent = [look["yield"] for look in self._looks() if look["step"] <= step][-self.settings.patience :]
-        below = len(recent) == self.settings.patience and all(found < self._of(0) for found in recent)
-        return below and step > 0
+        return step > 0 and len(recent) == self.settings.patience and all(found < start for found in recent)
 
     def score(self, step: int) -> None:
         """Look at the policy as it is now; keep its weights if it is the best so far."""

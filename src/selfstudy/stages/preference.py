@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -18,7 +19,6 @@ from selfstudy.learning.logprobs import check_logprobs, check_rows
 from selfstudy.learning.losses import LossSpec, default_loss, load_loss
 from selfstudy.learning.objectives import Preference as PreferenceObjective
 from selfstudy.learning.objectives import group_pairs
-from selfstudy.learning.optim import OptimSettings
 from selfstudy.learning.reference import load_reference, reference_logps, save_reference
 from selfstudy.learning.trainer import TrainFacts, train
 from selfstudy.models.compute import Compute
@@ -27,6 +27,7 @@ from selfstudy.models.load import family, load_model, load_tokenizer, save_model
 from selfstudy.models.lora import Adapter
 from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one, read_split
 from selfstudy.stages.guard import Guard, GuardSettings
+from selfstudy.stages.limits import LimitedSettings
 from selfstudy.storage.atomic import write_json
 from selfstudy.storage.records import read_records
 from selfstudy.storage.seeding import derive
@@ -35,7 +36,7 @@ from selfstudy.types import Context, Group, Pair, Problem
 _HALVED = "reference_halved.json"
 
 
-class PreferenceSettings(OptimSettings):
+class PreferenceSettings(LimitedSettings):
     """How the policy learns from pairs.
 
     Attributes:
@@ -80,13 +81,24 @@ class Preference(Stage):
         format = bind(self.format, tokenizer, family(model))
         problems = {problem.id: problem for problem in read_split(one(inputs, "problems"), "unlabelled")}
         made = one(inputs, "pairs").path
-        pairs = list(read_records(made / "pairs.jsonl", Pair))
+        found, others = (list(read_records(made / f"{name}.jsonl", Pair)) for name in ("pairs", "validation"))
+        prompts = {
+            name: format.prompt_ids(problems[name]) for name in dict.fromkeys(p.problem_id for p in found + others)
+        }
+        pairs, validation = (
+            self.settings.within(some, partial(_lengths, prompts), out / f"left_out_of_{name}.json")
+            for name, some in (("pairs", found), ("validation", others))
+        )
         if pairs:
             held_out = list(read_records(made / "held_out.jsonl", Problem))
-            others = list(read_records(made / "validation.jsonl", Pair))
-            validation = self._validation(model, format, others, problems, out, ctx)
-            metrics = self._learn(model, format, pairs, problems, held_out, windowed, out, ctx)
-            metrics["validation"] = self._validate(model, validation, out, ctx)
+            logps, measured = partial(self._logps, model, out, ctx), None
+            if validation:  # now, while the model still is the reference
+                measured = self._objective(model, validation, prompts, windowed, logps)
+            learnt = self._objective(model, pairs, prompts, windowed, partial(self._reference, model, out, ctx))
+            metrics = self._learn(model, format, learnt, held_out, out, ctx)
+            metrics |= {"left_out": len(found) - len(pairs), "validation": {"pairs": len(validation)}}
+            if measured is not None:
+                metrics["validation"] |= measured.measure(logps(measured.groups))
             if (out / _HALVED).is_file():
                 metrics["degraded"] = True
         else:  # every sample right, or every one wrong: not a fault, and the loop can go on
@@ -94,6 +106,8 @@ class Preference(Stage):
             ctx.emit("guard_decided", decision)
             metrics = {"pairs": 0, "steps": 0, "guard": decision}
         facts = {"trained by": f"preference learning ({self.settings.loss.name})", "pairs": len(pairs)}
+        if "guard" in metrics:
+            facts["guard"] = metrics["guard"]["reason"]
         save_model(model, tokenizer, out, facts)
         format.save(out)
         return metrics
@@ -102,23 +116,11 @@ class Preference(Stage):
         self,
         model: PreTrainedModel,
         format: Format,
-        pairs: Sequence[Pair],
-        problems: Mapping[str, Problem],
+        objective: PreferenceObjective,
         held_out: Sequence[Problem],
-        windowed: bool,
         out: Path,
         ctx: Context,
     ) -> Metrics:
-        prompts = {name: format.prompt_ids(problems[name]) for name in dict.fromkeys(p.problem_id for p in pairs)}
-        groups, items = group_pairs(pairs, prompts, mask_forced=self.settings.mask_forced)
-        check_rows(model, groups, windowed)
-        loss = load_loss(self.settings.loss)
-        reference = torch.zeros(sum(len(group.completions) for group in groups))
-        if loss.needs_reference:
-            stored = out / "reference_logps.safetensors"
-            if not stored.is_file():
-                save_reference(stored, groups, self._reference(model, groups, out, ctx))
-            reference = load_reference(stored, groups)
         seed = derive(self.seed, "preference", self.round)
         adapter = Adapter(model, self.settings.lora, seed) if self.settings.lora else None
         guard = self._guard(model, format, held_out, out, ctx)
@@ -126,7 +128,7 @@ class Preference(Stage):
             guard.score(0)
         facts = train(
             model,
-            PreferenceObjective(groups, items, reference, loss),
+            objective,
             self.settings,
             compute=self.compute,
             seed=seed,
@@ -134,7 +136,7 @@ class Preference(Stage):
             ctx=ctx,
             after_step=guard.look if guard is not None else None,
         )
-        metrics = _facts(facts, len(pairs))
+        metrics = _facts(facts, len(objective.items))
         if guard is not None:
             guard.score(facts.steps)
             metrics["guard"] = guard.decide()
@@ -142,31 +144,29 @@ class Preference(Stage):
             adapter.merge(out)
         return metrics
 
-    def _validation(
+    def _objective(
         self,
         model: PreTrainedModel,
-        format: Format,
         pairs: Sequence[Pair],
-        problems: Mapping[str, Problem],
-        out: Path,
-        ctx: Context,
-    ) -> PreferenceObjective | None:
-        """Prepare the pairs of held-out problems while the model still is the reference; None where there are none."""
-        if not pairs:
-            return None
-        prompts = {name: format.prompt_ids(problems[name]) for name in {pair.problem_id for pair in pairs}}
+        prompts: Mapping[str, Sequence[int]],
+        windowed: bool,
+        reference: Callable[[Sequence[Group]], torch.Tensor],
+    ) -> PreferenceObjective:
+        """Prepare pairs; ``reference`` computes log-probabilities where the loss asks for them."""
         groups, items = group_pairs(pairs, prompts, mask_forced=self.settings.mask_forced)
-        reference = self._reference(model, groups, out, ctx)
-        return PreferenceObjective(groups, items, reference, load_loss(self.settings.loss))
+        check_rows(model, groups, windowed)
+        loss = load_loss(self.settings.loss)
+        nothing = torch.zeros(sum(len(group.completions) for group in groups))
+        return PreferenceObjective(groups, items, reference(groups) if loss.needs_reference else nothing, loss)
 
-    def _validate(self, model: PreTrainedModel, pairs: PreferenceObjective | None, out: Path, ctx: Context) -> Metrics:
-        """Measure the weights that are kept on pairs of problems that were held out of training."""
-        if pairs is None:
-            return {"pairs": 0}
-        policy = self._reference(model, pairs.groups, out, ctx)
-        return {"pairs": len(pairs.items), **pairs.measure(policy)}
+    def _reference(self, model: PreTrainedModel, out: Path, ctx: Context, groups: Sequence[Group]) -> torch.Tensor:
+        """Compute the reference's log-probabilities once, and keep them for those who resume."""
+        stored = out / "reference_logps.safetensors"
+        if not stored.is_file():
+            save_reference(stored, groups, self._logps(model, out, ctx, groups))
+        return load_reference(stored, groups)
 
-    def _reference(self, model: PreTrainedModel, groups: Sequence[Group], out: Path, ctx: Context) -> torch.Tensor:
+    def _logps(self, model: PreTrainedModel, out: Path, ctx: Context, groups: Sequence[Group]) -> torch.Tensor:
         """Compute log-probabilities as they are now; where memory ran out, a file says so to those who resume."""
 
         def halved() -> None:
@@ -196,6 +196,11 @@ class Preference(Stage):
         steps = f"{n:,} steps" if n else f"{self.settings.epochs:g} epochs"
         watched = "" if self.settings.guard == "off" else f", a look every {self.settings.guard.every} steps"
         return Forecast(f"{steps} of {self.settings.batch_size} pairs{watched}", sizes.model_bytes)
+
+
+def _lengths(prompts: Mapping[str, Sequence[int]], pair: Pair) -> tuple[str, int, int]:
+    longest = max(len(pair.chosen.token_ids), len(pair.rejected.token_ids))
+    return pair.problem_id, len(prompts[pair.problem_id]), longest
 
 
 def _facts(facts: TrainFacts, pairs: int) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class PretrainSettings(OptimSettings):
     @model_validator(mode="after")
     def _learns_everything(self) -> Self:
         for name in ("lora", "order", "mask_forced"):
-            if name in self.model_fields_set:
+            if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name} has no meaning in pretraining; leave it out")
         return self
 
@@ -98,7 +98,8 @@ class Pretrain(Stage):
             )
         format = bind(self.format, tokenizer, family(model))
         seed = derive(self.seed, "pretrain")
-        steps = self.settings.max_steps or 0
+        steps = self.settings.max_steps
+        assert steps is not None  # the settings see to it
         documents = Documents(self.settings, format, seed, steps * self.settings.batch_size)
         settings = self.settings.model_copy(update={"order": "given"})  # which is random already
         objective = Imitation(documents, Items(len(documents)), name="pretrain")
@@ -115,6 +116,7 @@ class Pretrain(Stage):
             **facts.mark,
         }
         shown = {"pretrained on": ", ".join(part.source.name for part in self.settings.mixture), **metrics}
+        del shown["parameters"]  # which every card tells
         save_model(model, tokenizer, out, shown)
         format.save(out)
         return metrics

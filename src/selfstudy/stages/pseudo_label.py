@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from selfstudy.config import Settings
+from selfstudy.judging.audit import audit
 from selfstudy.models.format import FormatSettings
 from selfstudy.selection.selectors import SelectorSpec, default_selector, examples, load_selector, survey
-from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, candidates
+from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, candidates, one, read_split
 from selfstudy.storage.records import write_records
-from selfstudy.types import Context
+from selfstudy.types import Context, Example
 
 
 class LabelSettings(Settings):
@@ -41,8 +44,16 @@ class PseudoLabel(Stage):
         selector = load_selector(self.settings.selector)
         found = survey(selector, candidates(inputs, self.format))
         chosen = examples(selector, candidates(inputs, self.format), found.cap, self.seed)
-        write_records(out / "labels.jsonl", chosen)
-        return {"pseudo_labels": found.kept, **dataclasses.asdict(found)}
+        questions = {problem.id: problem.question for problem in read_split(one(inputs, "problems"), "unlabelled")}
+        faults: Counter[str] = Counter()
+
+        def audited() -> Iterator[Example]:
+            for example in chosen:
+                faults.update({fault.kind for fault in audit(questions[example.problem_id], example.completion.text)})
+                yield example
+
+        write_records(out / "labels.jsonl", audited())
+        return {"pseudo_labels": found.kept, **dataclasses.asdict(found), "with_faults": dict(sorted(faults.items()))}
 
     def forecast(self, sizes: Sizes) -> Forecast:
         """A share of the samples."""

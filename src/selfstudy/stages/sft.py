@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from pydantic import Field
-
-from selfstudy.errors import TrainingError
 from selfstudy.learning.logprobs import check_logprobs, check_rows
 from selfstudy.learning.objectives import Imitation, group_examples
-from selfstudy.learning.optim import OptimSettings
 from selfstudy.learning.trainer import train
 from selfstudy.models.compute import Compute
 from selfstudy.models.format import FormatSettings, bind
 from selfstudy.models.load import family, load_model, load_tokenizer, save_model
 from selfstudy.models.lora import Adapter
 from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one, read_split
-from selfstudy.storage.atomic import write_json
+from selfstudy.stages.limits import LimitedSettings
 from selfstudy.storage.records import read_records
 from selfstudy.storage.seeding import derive
 from selfstudy.types import Context, Example
 
 
-class SftSettings(OptimSettings):
-    """How models are fine-tuned.
-
-    Attributes:
-        max_prompt_tokens: Examples with a longer prompt are left out and listed, never cut.
-        max_completion_tokens: Likewise for the solution, its EOS included.
-    """
-
-    max_prompt_tokens: Annotated[int, Field(ge=1)] = 512
-    max_completion_tokens: Annotated[int, Field(ge=1)] = 512
+class SftSettings(LimitedSettings):
+    """How models are fine-tuned."""
 
 
 class Sft(Stage):
@@ -59,7 +46,11 @@ class Sft(Stage):
         if "pseudo" in inputs:
             examples += read_records(one(inputs, "pseudo").path / "labels.jsonl", Example)
             prompts |= {problem.id: format.prompt_ids(problem) for problem in read_split(problems, "unlabelled")}
-        kept = self._fitting(examples, prompts, out)
+        kept = self.settings.within(
+            examples,
+            lambda one: (one.problem_id, len(prompts[one.problem_id]), len(one.completion.token_ids)),
+            out / "left_out.json",
+        )
         groups, items = group_examples(kept, prompts, mask_forced=self.settings.mask_forced)
         check_rows(model, groups, windowed)
         seed = derive(self.seed, "sft")
@@ -88,24 +79,6 @@ class Sft(Stage):
             "parameters": model.num_parameters(),
             **facts.mark,
         }
-
-    def _fitting(self, examples: Sequence[Example], prompts: dict[str, tuple[int, ...]], out: Path) -> list[Example]:
-        """Leave over-long examples out and list them."""
-        kept, left_out = [], []
-        for example in examples:
-            prompt, completion = len(prompts[example.problem_id]), len(example.completion.token_ids)
-            if prompt > self.settings.max_prompt_tokens or completion > self.settings.max_completion_tokens:
-                left_out.append({"problem_id": example.problem_id, "prompt": prompt, "completion": completion})
-            else:
-                kept.append(example)
-        write_json(out / "left_out.json", left_out)
-        if examples and not kept:
-            raise TrainingError(
-                f"all {len(examples)} examples are longer than sft.max_prompt_tokens "
-                f"({self.settings.max_prompt_tokens}) or sft.max_completion_tokens "
-                f"({self.settings.max_completion_tokens}); raise them"
-            )
-        return kept
 
     def forecast(self, sizes: Sizes) -> Forecast:
         """Count the steps on L alone; pseudo-labels add to them."""

@@ -97,24 +97,43 @@ def test_what_is_drawn_is_what_is_asked_for() -> None:
     assert all(len(equations(item.question)) == 3 for item in simple)
 
 
+def test_no_stated_number_is_larger_than_asked_for() -> None:
+    """But for the result, which is stated where a number is asked for."""
+    for item in items(count=3000, max_number=20):
+        backwards = item.meta["asked"] == "number"
+        assert sum(int(number) > 20 for number in re.findall(r"\d+", item.question)) <= backwards, item.question
+        assert not backwards or int(item.answer) <= 20
+
+
 def problem_of(item: Problem) -> tuple[object, ...]:
-    """Return what a problem is, whatever its names, its order and the equations that do not matter."""
+    """Return what has to be worked out, whatever the names, the order and the equations that do not matter."""
     expressions = re.findall(r"<<(.+?)>>", item.solution or "")
-    return item.meta["template"], item.meta["asked"], tuple(expressions)
+    backwards = item.meta["template"] if item.meta["asked"] == "number" else None
+    return backwards, tuple(expressions)
 
 
-def test_splits_share_no_problem_whatever_seeds_and_names() -> None:
+@pytest.mark.parametrize(
+    ("count", "plan"),
+    [
+        (60, {"max_operators": 1, "max_number": 20}),
+        # Parts of different wholes. (Numbers found backwards by the same steps need not be the same problem.)
+        (150, {"min_operators": 2, "max_operators": 3, "max_number": 20, "parts": 0.7, "backwards": 0}),
+    ],
+)
+def test_splits_share_no_problem_whatever_seeds_and_names(count: int, plan: dict[str, Any]) -> None:
     """Small numbers, so that the same problem is drawn often."""
-    plan: dict[str, Any] = {"max_operators": 1, "max_number": 20, "distractors": 4}
     drawn = {
-        split: {problem_of(item) for seed in range(3) for item in items(split=split, count=60, seed=seed, **plan)}
+        split: {problem_of(item) for seed in range(3) for item in items(split=split, count=count, seed=seed, **plan)}
         for split in ("train", "dev", "test")
     }
-    assert all(len(found) > 70 for found in drawn.values())
+    assert all(len(found) > count for found in drawn.values())
     assert not drawn["train"] & drawn["dev"]
     assert not drawn["train"] & drawn["test"]
     assert not drawn["dev"] & drawn["test"]
-    once = [problem_of(item) for item in items(count=100, **plan)]
+
+
+def test_no_split_holds_a_problem_twice() -> None:
+    once = [problem_of(item) for item in items(count=100, max_operators=1, max_number=20)]
     assert len(set(once)) == len(once)
 
 

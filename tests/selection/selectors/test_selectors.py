@@ -80,6 +80,7 @@ def test_dedup_jaccard_equals_brute_force(
         "problems": len(problems),
         "covered": sum(bool(label) for label in labels.values()),
         "right": right,
+        "unsound": 0,
         "duplicates": right - distinct,
         "over_cap": distinct - len(chosen),
         "kept": len(chosen),
@@ -204,3 +205,15 @@ def test_the_default_is_the_papers() -> None:
 def test_settings_out_of_range(change: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(change))):
         parse_spec(FAMILY, {"name": "dedup_jaccard", **change})
+
+
+@pytest.mark.parametrize("required", [False, True])
+def test_solutions_with_wrong_steps_are_dropped_where_valid_ones_are_required(required: bool) -> None:
+    texts = ["2 + 3 = <<2+3=5>>5 pens\n#### 5", "3 * 2 = <<3*2=5>>5 nuts\n#### 5", "9 - 4 = <<9-4=5>>5 cups\n#### 5"]
+    gold = completion("5 it is\n#### 5", finish="gold")
+    problem = Candidates("p", gold, tuple(map(completion, texts)), (), "Tom has 2 pens and gets 3 more. How many?")
+    selector = KeepAll(require_valid_steps=required)
+    facts = survey(selector, [problem])
+    kept = [example.completion.text for example in examples(selector, [problem], facts.cap, 0)]
+    assert set(kept) == set(texts[:1] if required else texts)
+    assert (facts.unsound, facts.duplicates, facts.kept) == ((2, 0, 1) if required else (0, 0, 3))

@@ -5,9 +5,9 @@ names. It is told as equations in any order, among others that do not matter, an
 that has a name, or for one of the named numbers, which then has to be found backwards. All values are positive
 integers, divisions are exact, and each step of the solution has an annotation ``<<a+b=c>>``.
 
-Candidate ``j`` is a pure function of the settings and ``(seed, j)``. The split it belongs to is a hash of its template,
-numbers and what is asked, so two splits share no problem, whatever its names, order and other equations; nor does one
-split hold a problem twice.
+Candidate ``j`` is a pure function of the settings and ``(seed, j)``. The split it belongs to is a hash of the template
+that has to be worked out, its numbers and what is asked, so two splits share no problem, whatever its names, order and
+the equations that do not matter; nor does one split hold a problem twice.
 """
 
 from __future__ import annotations
@@ -112,7 +112,9 @@ class Msat(Generated):
             "distractors": others,
         }
         question = " ".join([*told, f"What is {asked.name}?"])
-        item = _Item(question, asked.value, _steps(root, asked), meta, _key(root, asked))
+        # What a part is part of does not matter to it, but a number is found from all the others.
+        key = _key(root if asked.leaf else asked, asked)
+        item = _Item(question, asked.value, _steps(root, asked), meta, key)
         return item if _SPLITS.get(bucket(item.key, 16), "train") == self.split else None
 
     def _other(self, draw: Random) -> str:
@@ -171,8 +173,10 @@ def _divided(left: _Node, right: _Node, draw: Random, most: int) -> bool:
     """Make a division exact by drawing a number of it anew; return whether it is, with results that say something."""
     if left.leaf and right.leaf:
         right.value = draw.randint(2, math.isqrt(most))
-    if left.leaf and right.value > 1:
-        left.value = right.value * draw.randint(2, max(2, most // right.value))
+    if left.leaf:
+        if right.value < 2 or 2 * right.value > most:
+            return False
+        left.value = right.value * draw.randint(2, most // right.value)
     elif right.leaf:
         divisors = [d for d in range(2, min(most, left.value // 2) + 1) if left.value % d == 0]
         right.value = draw.choice(divisors) if divisors else 1

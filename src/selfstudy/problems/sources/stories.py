@@ -12,26 +12,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from random import Random
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from selfstudy.errors import did_you_mean
 from selfstudy.problems.families import FAMILIES, HERS, HIS, PEOPLE, PLACES, THINGS, Family
-from selfstudy.problems.generated import RESULT, Generated, annotated, bucket, different, seeded
+from selfstudy.problems.generated import RESULT, Generated, annotated, different, seeded
 from selfstudy.problems.rows import BadRow
 from selfstudy.types import Problem
 
 LARGEST = 20_000  # no result is larger
-# Which of a family's wordings belong to which split.
-SPLIT_WORDINGS: Mapping[str, tuple[int, ...]] = {
-    "pretrain": (0, 1, 2, 3),
-    "train": (4, 5),
-    "dev": (4, 5),
-    "test": (6, 7),
+_NOT_PRETRAINED: Mapping[str, tuple[int, ...]] = {"train": (0, 1, 2, 3, 4), "dev": (5,), "test": (6, 7)}
+# Which of a family's wordings belong to which split, by the family's home.
+SPLIT_WORDINGS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
+    "pretrain": {"pretrain": (0, 1, 2, 3), "train": (4,), "dev": (5,), "test": (6, 7)},
+    "train": _NOT_PRETRAINED,
+    "transfer": _NOT_PRETRAINED,
 }
 _TRIES = 300  # numbers drawn for a family until all results are integers
-_DEV = 8  # one in so many questions of the wordings that train and dev share is dev's
 _ASIDES = (
     "It is {n} degrees outside.",
     "The road to the {place} has {n} bends.",
@@ -45,11 +44,11 @@ class Stories(Generated):
     """A split of generated word problems.
 
     Attributes:
-        split: Splits share no question, and but for train and dev no wording.
+        split: Splits share no wording, hence no question.
         count: How many problems.
         seed: Of the candidates.
         families: Which kinds, by name; ``null``: those that pretraining knows for ``pretrain``, and for the other
-            splits those and more. Two are for transfer alone.
+            splits those and more, which ``pretrain`` refuses. Two are for transfer alone.
         distractors: Probability of a sentence with a number that does not matter.
     """
 
@@ -68,6 +67,13 @@ class Stories(Generated):
                 raise ValueError(f"there is no family '{name}'{did_you_mean(name, _BY_NAME)}")
         return names
 
+    @model_validator(mode="after")
+    def _kept_from_pretraining(self) -> Self:
+        for name in self.families or ():
+            if self.split not in SPLIT_WORDINGS[_BY_NAME[name].home]:
+                raise ValueError(f"family '{name}' is not for split {self.split}")
+        return self
+
     def read(self) -> Iterator[Problem | BadRow]:
         """Generate the problems; ids are ``stories/<split>/<number from 0>``.
 
@@ -80,18 +86,11 @@ class Stories(Generated):
         ):
             yield replace(problem, id=f"stories/{self.split}/{number:06d}")
 
-    def _mine(self, family: Family, values: Mapping[str, int]) -> bool:
-        """Part what train and dev have in common: the same numbers of a family are one problem, under any names."""
-        if self.split not in ("train", "dev"):
-            return True
-        key = f"{family.name} {[values[letter] for letter in sorted(family.numbers)]}"
-        return (bucket(key, _DEV) == 0) == (self.split == "dev")
-
     def _families(self) -> tuple[Family, ...]:
         if self.families is not None:
             return tuple(_BY_NAME[name] for name in self.families)
-        homes = ("pretrain",) if self.split == "pretrain" else ("pretrain", "train")
-        return tuple(family for family in FAMILIES if family.home in homes)
+        known = (family for family in FAMILIES if family.home != "transfer")
+        return tuple(family for family in known if self.split in SPLIT_WORDINGS[family.home])
 
     def _candidate(self, number: int) -> Problem | None:
         """Tell one problem, yet without an id; None where no numbers fit its family."""
@@ -100,11 +99,11 @@ class Stories(Generated):
         for _ in range(_TRIES):
             values = {letter: draw.randint(*bounds) for letter, bounds in family.numbers.items()}
             lines = _solved(family, values)
-            if lines is not None and self._mine(family, values):
+            if lines is not None:
                 break
         else:
             return None
-        wording = draw.choice(SPLIT_WORDINGS[self.split])
+        wording = draw.choice(SPLIT_WORDINGS[family.home][self.split])
         words = _words(draw) | {letter: str(values[letter]) for letter in family.numbers}
         question = family.wordings[wording].format_map(words)
         aside = draw.random() < self.distractors
@@ -120,14 +119,17 @@ class Stories(Generated):
 
 
 def _solved(family: Family, values: dict[str, int]) -> list[str] | None:
-    """Add the results of all steps to ``values`` and return the annotated expressions; None where one is no number."""
+    """Add the results of all steps to ``values`` and return the annotated expressions.
+
+    None where a division is not exact, or a result is out of bounds. ("1 remain" would be no English.)
+    """
     lines = []
     for step in family.steps:
         left, right = (values[side] if side in values else int(side) for side in (step.left, step.right))
         if step.symbol == "/" and left % right:
             return None
         result = RESULT[step.symbol](left, right)
-        if not 0 < result <= LARGEST:
+        if not 2 <= result <= LARGEST:
             return None
         values[step.name] = result
         lines.append(annotated(left, step.symbol, right))

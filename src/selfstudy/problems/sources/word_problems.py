@@ -124,8 +124,9 @@ class _Story:
     @classmethod
     def begin(cls, draw: Random, largest: int) -> _Story:
         thing, other = draw.sample(wordings.THINGS, 2)
-        groups, group = draw.choice(wordings.GROUPS)
-        words = {"thing": thing, "things": f"{thing}s", "others": f"{other}s", "groups": groups, "group": group}
+        (groups, group), (packs, pack) = draw.sample(wordings.GROUPS, 2)
+        words = {"thing": thing, "things": f"{thing}s", "others": f"{other}s"}
+        words |= {"groups": groups, "group": group, "packs": packs, "pack": pack}
         # No problem has more than 4 changes, so 5 names of each are more than enough.
         people = draw.sample(wordings.BOYS, 5), draw.sample(wordings.GIRLS, 5)
         boy = draw.random() < 0.5

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated
 
@@ -17,6 +17,7 @@ from pydantic import BeforeValidator
 
 from selfstudy.config import Settings
 from selfstudy.errors import PluginError
+from selfstudy.judging.audit import sound
 from selfstudy.plugins import PluginSpec, load, parse_spec
 from selfstudy.selection.candidates import Candidates
 from selfstudy.storage.seeding import derive
@@ -27,7 +28,14 @@ SelectorSpec = Annotated[PluginSpec, BeforeValidator(partial(parse_spec, FAMILY)
 
 
 class Selector(Settings, ABC):
-    """Chooses the solutions to imitate."""
+    """Chooses the solutions to imitate.
+
+    Attributes:
+        require_valid_steps: Drop right samples with a step that cannot be right (:mod:`selfstudy.judging.audit`): an
+            equation that does not hold, text that says something else than its annotation, a number out of nowhere.
+    """
+
+    require_valid_steps: bool = False
 
     @abstractmethod
     def keep(self, candidates: Candidates) -> list[Completion]:
@@ -51,8 +59,9 @@ class Survey:
         problems: Problems looked at.
         covered: Problems that get at least one pseudo-label.
         right: Right samples looked at.
-        duplicates: Of these, dropped since they repeat another or the gold solution, or nearly so.
-        over_cap: Of the others, dropped by the cap.
+        unsound: Of these, dropped for a step that cannot be right; 0 where that is not asked for.
+        duplicates: Of the others, dropped since they repeat another or the gold solution, or nearly so.
+        over_cap: Of those that are left, dropped by the cap.
         kept: Pseudo-labels.
     """
 
@@ -60,6 +69,7 @@ class Survey:
     problems: int
     covered: int
     right: int
+    unsound: int
     duplicates: int
     over_cap: int
     kept: int
@@ -67,12 +77,14 @@ class Survey:
 
 def survey(selector: Selector, problems: Iterable[Candidates]) -> Survey:
     """Count what each problem keeps and settle the cap: the first pass."""
-    right = 0
+    right = unsound = 0
     shapes: Counter[tuple[int, int]] = Counter()  # (gold solutions, right samples) that a problem keeps
     for candidates in problems:
         gold = int(candidates.gold is not None)
-        shapes[gold, len(_kept(selector, candidates)) - gold] += 1
+        valid = _valid(selector, candidates)
+        shapes[gold, len(_kept(selector, valid)) - gold] += 1
         right += len(candidates.right)
+        unsound += len(candidates.right) - len(valid.right)
     counts: Counter[int] = Counter()
     for (gold, samples), number in shapes.items():
         if gold + samples:
@@ -87,7 +99,8 @@ def survey(selector: Selector, problems: Iterable[Candidates]) -> Survey:
         problems=shapes.total(),
         covered=sum(number for shape, number in shapes.items() if labels[shape]),
         right=right,
-        duplicates=right - distinct,
+        unsound=unsound,
+        duplicates=right - unsound - distinct,
         over_cap=distinct - kept,
         kept=kept,
     )
@@ -105,7 +118,7 @@ def examples(selector: Selector, problems: Iterable[Candidates], cap: int | None
         seed: Of the run.
     """
     for candidates in problems:
-        kept = _kept(selector, candidates)
+        kept = _kept(selector, _valid(selector, candidates))
         for completion in limit(candidates.problem_id, kept, cap, seed):
             if completion.finish != "gold":
                 yield Example(candidates.problem_id, completion, "pseudo")
@@ -129,6 +142,12 @@ def limit(problem_id: str, kept: Sequence[Completion], cap: int | None, seed: in
 
 def _room(gold: int, samples: int, cap: int | None) -> int:
     return samples if cap is None else min(samples, max(0, cap - gold))
+
+
+def _valid(selector: Selector, candidates: Candidates) -> Candidates:
+    if not selector.require_valid_steps:
+        return candidates
+    return replace(candidates, right=tuple(one for one in candidates.right if sound(candidates.question, one.text)))
 
 
 def _kept(selector: Selector, candidates: Candidates) -> list[Completion]:
