@@ -16,7 +16,7 @@ from contenders.machine import copy_rate, peak_memory, product_rate
 from contenders.measure import LENGTHS, Measurement, differing, markdown, measure, report, table
 from contenders.models import check, gsm8k, load, random_folder, random_model, trained
 from contenders.ours import Ours
-from contenders.parallel import Parallel
+from contenders.parallel import Parallel, fastest, with_calculator
 from contenders.task import Contender, Task, Unavailable
 from contenders.where import ATTENTION, DRAWING, LINEAR, ROWS, noted
 from contenders.work import operations, step_bytes
@@ -30,6 +30,7 @@ NAMES: Mapping[Family, str] = {"causal": "causal", "seq2seq": "T5"}
 _BATCHES = (1, 8, 16, 32, 64)
 _GREEDY_PROMPTS = 16
 _GREEDY_SHARE = 0.9
+_PER_ROW: Mapping[Family, float] = {"causal": 8, "seq2seq": 5}  # to reach, against `generate` + per-row calculator
 # A hundred million parameters are slow: fewer prompts, and completions of this length.
 _ENDLESS_TOKENS = 128
 # Of what takes long: rates of one engine, and drawing for ten times the problems.
@@ -152,37 +153,33 @@ def _engines(options: Options, family: Family, outcome: Outcome) -> None:
     name, folder = NAMES[family], options.trained(family)
     task = options.task(folder)
     plain, resuming = (_fastest(CTranslate2("float32", calculator), task) for calculator in (False, True))
-    engines: list[Contender] = [options.ours(True), options.ours(False)]
-    split: list[Contender] = [Parallel(engine, options.threads) for engine in engines]
-    others: list[Contender] = [Generate(True), Generate(False), Continuous(), resuming, plain]
-    found = measure([*engines, *split, *others], task, options.repeats)
-    with_it, without, split_with_it, split_without, per_row, _, _, resumed, other = found
-    outcome.show(f"{name}: float32, {options.rows} rows, {options.threads} threads", found)
+    ours = fastest(_ways(options, options.ours(False)), task)
+    theirs = fastest([*_ways(options, Generate(False)), Generate(False, scale=2)], task)
+    contenders: list[Contender] = [with_calculator(ours), ours, with_calculator(theirs), theirs]
+    contenders += [fastest(_ways(options, Continuous()), task), resuming, plain]
+    with_it, without, per_row, _, _, resumed, other = found = measure(contenders, task, options.repeats)
+    outcome.show(f"{name}: float32, {options.threads} threads", found)
     outcome.targets += [
-        Target(f"engine + calculator ÷ `generate` + per-row calculator, {name}", *_ratio(with_it, per_row, 8, family)),
         Target(
-            f"engine + calculator, {options.threads} processes ÷ the same, {name}",
-            *_ratio(split_with_it, per_row, 8, family),
+            f"engine + calculator ÷ `generate` + per-row calculator, {name}",
+            _PER_ROW[family],
+            _speed_up(with_it, per_row),
         ),
-        Target(
-            f"engine + calculator ÷ CTranslate2 + stop and resume, {name}",
-            3,
-            _speed_up(_faster(with_it, split_with_it), resumed),
-        ),
-        Target(f"engine ÷ CTranslate2, float32, {name}", 1.5, _speed_up(_faster(without, split_without), other)),
+        Target(f"engine + calculator ÷ CTranslate2 + stop and resume, {name}", 3, _speed_up(with_it, resumed)),
+        Target(f"engine ÷ CTranslate2, float32, {name}", 1.5, _speed_up(without, other)),
     ]
     _greedy(options, task, plain, outcome)
     half = options.task(folder, "bfloat16")
     small = _fastest(CTranslate2("int8"), half)
-    own = options.ours(False)
-    ours, split_ours, theirs = found = measure([own, Parallel(own, options.threads), small], half, options.repeats)
-    outcome.show(f"{name}: low precision, {options.rows} rows, {options.threads} threads", found)
-    ours = _faster(ours, split_ours)
-    outcome.targets.append(Target(f"engine, bfloat16 ÷ CTranslate2, int8, {name}", 1.0, _speed_up(ours, theirs)))
+    engine = fastest(_ways(options, options.ours(False)), half)
+    low, other = found = measure([engine, small], half, options.repeats)
+    outcome.show(f"{name}: low precision, {options.threads} threads", found)
+    outcome.targets.append(Target(f"engine, bfloat16 ÷ CTranslate2, int8, {name}", 1.0, _speed_up(low, other)))
 
 
-def _ratio(one: Measurement, other: Measurement, causal: float, family: Family) -> tuple[float, float | None]:
-    return (causal if family == "causal" else 5), _speed_up(one, other)
+def _ways(options: Options, engine: Contender) -> list[Contender]:
+    """Return an engine in one process, and in one for each thread."""
+    return [engine, Parallel(engine, options.threads)] if options.threads > 1 else [engine]
 
 
 def _greedy(options: Options, task: Task, other: Contender, outcome: Outcome) -> None:
@@ -210,10 +207,6 @@ def _fastest(contender: CTranslate2, task: Task) -> CTranslate2:
     return found
 
 
-def _faster(one: Measurement, other: Measurement) -> Measurement:
-    return max(one, other, key=lambda measured: measured.completions_per_second)
-
-
 def _speed_up(one: Measurement, other: Measurement) -> float | None:
     return one.completions_per_second / other.completions_per_second if one.runs and other.runs else None
 
@@ -226,7 +219,8 @@ def calculator(options: Options) -> Outcome:
         rows: list[list[str]] = []
         speeds: dict[int, tuple[float, float]] = {}
         for batch in _BATCHES:
-            count = max(min(4, options.prompts), options.prompts * batch // max(_BATCHES))
+            # One row at a time takes long, and counts only beside the largest batch.
+            count = max(min(4 if batch == 1 else 8, options.prompts), options.prompts * batch // max(_BATCHES))
             smaller = replace(task, problems=task.problems[:count], rows=batch)
             found = measure([Ours(True), Ours(False)], smaller, options.repeats)
             on, off = speeds[batch] = found[0].completions_per_second, found[1].completions_per_second

@@ -201,7 +201,7 @@ def _compare(options: argparse.Namespace, name: str, kind: Kind, dtype: Dtype, o
 def _probe(options: argparse.Namespace, task: Task, family: Family, said: str) -> dict[Variant, Learned]:
     """Let the other trainer take one step with each of its settings, after one that does not count."""
     short = replace(task, items=task.items[: 2 * task.batch], steps=2)
-    # Of TRL 1.16's trainers, DPO's refuses to do without padding.
+    # TRL 1.16's DPO says that it cannot do without padding for now, and pads.
     free = (False, True) if (task.kind, family) == ("sft", "causal") else (False,)
     found = {}
     for count in map(int, options.splits.split(",")):

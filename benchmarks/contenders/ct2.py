@@ -83,6 +83,7 @@ class CTranslate2:
         calculator: Whether it is stopped at ``=``.
         together: As in :class:`Job`.
         workers: Batches that are decoded at a time.
+        scale: Rows at a time, as a multiple of the task's.
         parts: Rows that go on behind a result do so in batches smaller by this. It feeds in token by token what rows
             of a batch have beyond the shortest one, so that rows of like length are better off among themselves.
         environment: Of its process.
@@ -92,6 +93,7 @@ class CTranslate2:
     calculator: bool = False
     together: bool = True
     workers: int = 1
+    scale: int = 1
     parts: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -106,6 +108,7 @@ class CTranslate2:
         chosen = [f"{name}={value}" for name, value in self.environment.items()]
         chosen.append("num_hypotheses" if self.together else "repeated prompts")
         chosen += [f"{self.workers} batches at a time"] if self.workers > 1 else []
+        chosen += [f"{self.scale} times the rows"] if self.scale > 1 else []
         return ", ".join([*chosen, f"1/{self.parts} of the rows behind a result"] if self.parts > 1 else chosen)
 
     def fastest(self, task: Task) -> CTranslate2:
@@ -117,13 +120,15 @@ class CTranslate2:
             for together in (True, False)
         ]
         best = min(plain, key=lambda way: way._seconds(short))
-        longer = replace(short, problems=task.problems[: task.threads * len(short.problems)])
-        best = min((replace(best, workers=n) for n in {1, task.threads}), key=lambda way: way._seconds(longer))
+        longer = replace(task, problems=task.problems[: task.threads * len(short.problems)])
+        ways = [best]
+        if task.threads > 1:
+            ways += [replace(best, workers=task.threads), replace(best, scale=task.threads)]
+        best = min(ways, key=lambda way: way._seconds(longer))
         if not self.calculator:
             return best
-        return min(
-            (replace(best, calculator=True, parts=parts) for parts in (1, 4)), key=lambda way: way._seconds(short)
-        )
+        resuming = [replace(best, calculator=True, parts=parts) for parts in (1, 4)]
+        return min(resuming, key=lambda way: way._seconds(longer))
 
     def _seconds(self, task: Task) -> float:
         self.draw(replace(task, max_new_tokens=8), 0)
@@ -140,9 +145,9 @@ class CTranslate2:
             threads=task.threads,
             prompts=[tokenizer.convert_ids_to_tokens(list(prompt)) for prompt in task.prompts],
             samples=task.samples,
-            together=self.together and task.samples <= task.rows,
-            rows=task.rows,
-            resumed=max(1, task.rows // self.parts),
+            together=self.together and task.samples <= task.rows * self.scale,
+            rows=task.rows * self.scale,
+            resumed=max(1, task.rows * self.scale // self.parts),
             temperature=task.temperature,
             limit=task.max_new_tokens,
             endless=task.endless,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -26,22 +26,25 @@ class Generate:
 
     Attributes:
         calculator: Whether a logits processor decodes every row at every step and writes results.
+        scale: Rows at a time, as a multiple of the task's.
     """
 
     calculator: bool
+    scale: int = 1
     compute_type: ClassVar[None] = None
 
     @property
     def name(self) -> str:
         """What the tables call it."""
-        return "`generate` + per-row calculator" if self.calculator else "`generate`"
+        name = "`generate` + per-row calculator" if self.calculator else "`generate`"
+        return f"{name}, {self.scale} times the rows" if self.scale > 1 else name
 
     def draw(self, task: Task, seed: int) -> Drawn:
         """Draw batch by batch."""
         torch.manual_seed(seed)
         completions: dict[int, list[list[int]]] = {number: [] for number in range(len(task.prompts))}
         start = time.perf_counter()
-        for numbers, copies in _batches(task):
+        for numbers, copies in _batches(replace(task, rows=self.scale * task.rows)):
             rows = self._batch(task, numbers, copies)
             for row, completion in enumerate(rows):
                 completions[numbers[row // copies]].append(completion)

@@ -33,8 +33,7 @@ class Ours:
 
     def draw(self, task: Task, seed: int) -> Drawn:
         """Draw; what it also does, decoding texts and log-probabilities, counts in its time."""
-        causal = task.format.family == "causal"
-        length = task.max_new_tokens + (max(map(len, task.prompts)) if causal else 1)
+        length = task.max_new_tokens + max(map(len, task.prompts))
         sampling = SamplingSettings(
             temperature=task.temperature,
             max_new_tokens=task.max_new_tokens,

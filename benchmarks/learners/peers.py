@@ -10,7 +10,7 @@ import torch
 from datasets import Dataset
 from torch.nn import functional as F
 from torch.utils.data import SequentialSampler
-from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
+from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from learners.task import BETA, LEARNING_RATE, Task
@@ -100,6 +100,7 @@ def learn(task: Task) -> tuple[PreTrainedModel, list[float], list[float], float]
         start = time.perf_counter()
         trainer = _trainer(task, model, tokenizer, common, clock)
         prepared = time.perf_counter() - start
+        trainer.remove_callback(PrinterCallback)  # tables alone go to the standard output
         trainer.train()
         losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
     seconds = torch.tensor(clock.times, dtype=torch.float64).diff().tolist()

@@ -227,12 +227,12 @@ def test_every_section_prints_its_tables(trained, toy_data, monkeypatch, capsys)
     cache = str(toy_data / "cache")
     generation.main([*options.split(), *small.split(), "--sections", names, "--cache", cache])
     printed = capsys.readouterr().out
-    titles = ["float32, 4 rows", "low precision", "calculator on and off", "Share of the memory's rate"]
+    titles = ["float32, 1 threads", "low precision", "calculator on and off", "Share of the memory's rate"]
     if family == "causal":
         titles += ["Ten times", "llama-tiny, random weights", "matrix-product rate", "where the time goes"]
     assert all(title in printed for title in titles)
     targets = printed.split("### Targets")[1].split("###")[0]
-    assert targets.count("\n| ") == 2 + 5 + 5 + 2 * ("scale" in names)
+    assert targets.count("\n| ") == 2 + 4 + 5 + 2 * ("scale" in names)
     if find_spec("ctranslate2"):
         assert "not measured" not in targets
 

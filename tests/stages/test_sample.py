@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,17 @@ def test_a_shard_has_sixteen_times_the_rows_of_a_batch(batch_tokens: int | None,
     assert len(sizes) == max(1, 40 // math.ceil(BATCHES_PER_SHARD * rows / 3))
     assert batch_tokens is None or len(sizes) > 1
     assert len(sizes) == 1 or min(sizes) >= 16 * rows
+
+
+def test_one_long_prompt_makes_no_shard_smaller(tmp_path: Path) -> None:
+    """Shards without it are drawn in more rows than one with it could be."""
+    sampling = SamplingSettings(temperature=1.0, max_new_tokens=8, max_batch_tokens=120)
+    solver = load_solver(
+        model_folder(tmp_path, "causal").path, stage().format, sampling, stage().compute, seed=0, purpose="pairs"
+    )
+    long = replace(problem(0), question=" ".join(["Tom has 3 apples."] * 12))
+    few = solver.requests([problem(n) for n in range(1, 40)], range(3))
+    assert solver.engine.rows([*solver.requests([long], range(3)), *few]) == solver.engine.rows(few) > 1
 
 
 def test_whole_shards_are_kept_and_a_torn_one_is_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,8 +69,8 @@ class SamplingSettings(Settings):
         max_new_tokens: Of a completion, forced ones and the end-of-sequence token included.
         hook: Sees every drawn token and may force others.
         max_batch_tokens: Rows times the tokens that a row may need, prompt and completion. None: 256 rows, or as many
-            as need no more memory than the weights, or 1 GiB if that is more. Where memory runs out nevertheless, it is
-            halved and the shard marked.
+            as need about as much memory as the weights, or 1 GiB if that is more. Where memory runs out nevertheless,
+            it is halved and the shard marked.
     """
 
     temperature: Annotated[float, Field(ge=0)] = 0.7
@@ -106,7 +106,7 @@ class Engine:
         """Bind the hook and probe the architecture.
 
         Args:
-            model: Causal or T5-like.
+            model: Causal, or like T5 or BART.
             tokenizer: The model's.
             settings: How to draw.
             notation: Of solutions; the hook's business.
@@ -183,8 +183,10 @@ class Engine:
         return [self._sample(requests[number], done[number, index]) for number, index in order]
 
     def rows(self, requests: Sequence[Request]) -> int:
-        """Return how many rows are drawn at a time where there are as many: by settings and model, not by memory."""
-        return max(1, self._batch_tokens(requests) // self._row_tokens(requests))
+        """Return how many rows are drawn at a time at most, whichever of the requests: by settings and model alone."""
+        shortest = self.settings.max_new_tokens + min((len(r.prompt_ids) for r in requests), default=1)
+        given = self.settings.max_batch_tokens
+        return max(1, min(_ROWS, self._cache_tokens() // shortest) if given is None else given // shortest)
 
     def _row_tokens(self, requests: Sequence[Request]) -> int:
         """Return the tokens that a row may need: its own, and a prompt that it shares with no other row."""
@@ -193,8 +195,11 @@ class Engine:
     def _batch_tokens(self, requests: Sequence[Request]) -> int:
         if self.settings.max_batch_tokens is not None:
             return self.settings.max_batch_tokens
+        return min(_ROWS * self._row_tokens(requests), self._cache_tokens())
+
+    def _cache_tokens(self) -> int:
         weights: int = sum(parameter.numel() * parameter.element_size() for parameter in self.model.parameters())
-        return min(_ROWS * self._row_tokens(requests), max(weights, _CACHE_BYTES) // self._facts.token_bytes)
+        return max(weights, _CACHE_BYTES) // self._facts.token_bytes
 
     def _halve(self, tokens: int, requests: Sequence[Request], left: Sequence[Request], fault: str) -> int:
         """Return half of ``tokens`` for what is ``left``.

@@ -14,6 +14,7 @@ from selfstudy.errors import ModelError
 from selfstudy.generation.decoder import Decoder, evaluating, ragged
 from selfstudy.learning.logprobs import decoder_start
 from selfstudy.models.attention import noting_windows
+from selfstudy.models.compute import out_of_memory
 
 Chunked = Sequence[Sequence[int]]
 
@@ -58,9 +59,9 @@ def probe(model: PreTrainedModel) -> Facts:
         with ragged(model), noting_windows() as windows:
             decoder = Decoder(model, rows=2, prompts=2, prompt_length=11, length=13)
             together = _decode(decoder, prompts, completions)
-    except torch.OutOfMemoryError:
-        raise
     except (RuntimeError, TypeError, AttributeError, ValueError) as fault:
+        if out_of_memory(fault):
+            raise
         raise ModelError(
             f"{type(model).__name__}: a flat list of tokens makes it fail ({type(fault).__name__}: {fault}); this "
             "architecture cannot be sampled here"
