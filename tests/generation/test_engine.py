@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Sequence
+from itertools import pairwise, zip_longest
 
 import pytest
 import torch
@@ -38,12 +39,24 @@ def generated(model: PreTrainedModel, prompt: tuple[int, ...], limit: int) -> li
     return out[1:] if model.config.is_encoder_decoder else out[len(prompt) :]
 
 
+def assert_same_but_for_ties(
+    model: PreTrainedModel, prompt: tuple[int, ...], drawn: Sequence[int], expected: Sequence[int]
+) -> None:
+    """Where completions part, the two most likely tokens must be as good as equally likely."""
+    if list(drawn) != list(expected):
+        parted = next(i for i, (a, b) in enumerate(zip_longest(drawn, expected)) if a != b)
+        best, second = logits_of(model, prompt, expected)[parted].topk(2).values.tolist()
+        assert best - second < 1e-4, (parted, drawn, expected)
+
+
 def test_greedy_equals_generate_on_ragged_prompts_with_refill(model, tokenizer):
     requests = make_requests(LENGTHS)
     samples = make_engine(model, tokenizer, temperature=0, max_new_tokens=24, max_batch_tokens=4 * 44).generate(
         requests
     )
-    assert [list(s.completion.token_ids) for s in samples] == [generated(model, r.prompt_ids, 24) for r in requests]
+    for request, sample in zip(requests, samples, strict=True):
+        expected = generated(model, request.prompt_ids, 24)
+        assert_same_but_for_ties(model, request.prompt_ids, sample.completion.token_ids, expected)
     assert len({token for s in samples for token in s.completion.token_ids}) >= 20
 
 
@@ -70,7 +83,8 @@ def test_greedy_equals_generate_where_rows_of_all_lengths_stand_side_by_side(som
     finally:
         some_model.generation_config.eos_token_id = was
     skip = [1 if some_model.config.is_encoder_decoder else len(r.prompt_ids) for r in requests]
-    assert [list(s.completion.token_ids) for s in samples] == [e[n:] for e, n in zip(expected, skip, strict=True)]
+    for request, sample, tokens, n in zip(requests, samples, expected, skip, strict=True):
+        assert_same_but_for_ties(some_model, request.prompt_ids, sample.completion.token_ids, tokens[n:])
     lengths = sorted(len(s.completion.token_ids) for s in samples)
     assert lengths[5] < 20
     assert lengths[-5] > 40
@@ -108,11 +122,12 @@ def test_memory_that_runs_out_is_halved_and_nothing_is_drawn_twice(some_model, t
 def test_rows_follow_from_settings_and_model(tokenizer):
     causal, seq2seq = make_model("llama"), make_model("t5")
     requests = make_requests([10, 30])
-    assert make_engine(causal, tokenizer, max_new_tokens=20, max_batch_tokens=499).rows(requests) == 9
-    assert make_engine(seq2seq, tokenizer, max_new_tokens=20, max_batch_tokens=499).rows(requests) == 9
+    # At most, which is while all prompts are short.
+    assert make_engine(causal, tokenizer, max_new_tokens=20, max_batch_tokens=499).rows(requests) == 499 // 30
+    assert make_engine(seq2seq, tokenizer, max_new_tokens=20, max_batch_tokens=499).rows(requests) == 499 // 30
     assert make_engine(causal, tokenizer, max_new_tokens=20).rows(requests) == 256
     # Keys and values of 2 layers × 2 heads × 8 numbers × 4 bytes, twice: 2²¹ of such tokens are 1 GiB.
-    assert make_engine(causal, tokenizer, max_new_tokens=2**17).rows(requests) == 2**21 * 2 // (2**17 + 30)
+    assert make_engine(causal, tokenizer, max_new_tokens=2**17).rows(requests) == 2**21 * 2 // (2**17 + 10)
 
 
 def test_rows_do_not_depend_on_their_batch(some_model, tokenizer):
@@ -168,15 +183,17 @@ class Scribe:
         return self.table.get(token_id)
 
 
-def test_chunks_are_computed_as_if_drawn(model, tokenizer):
+@pytest.mark.parametrize(("samples", "rows"), [(1, 4), (3, 27)], ids=["refilled", "siblings in bands"])
+def test_chunks_are_computed_as_if_drawn(model, tokenizer, samples, rows):
     """What follows a chunk is the greedy continuation of all the text before it; forced spans are where they belong."""
-    requests = make_requests(LENGTHS)
-    engine = make_engine(model, tokenizer, temperature=0, max_new_tokens=24, max_batch_tokens=4 * 44)
+    requests = make_requests(LENGTHS, samples)
+    engine = make_engine(model, tokenizer, temperature=0, max_new_tokens=24, max_batch_tokens=rows * 44)
     said = sorted({token for s in engine.generate(requests) for token in s.completion.token_ids[:12]} - {1})
     table = {token: Forced((7, 8, 9, 10), replace_last=i % 4 == 0) for i, token in enumerate(said) if i % 2 == 0}
     engine._hook = Scribe(table)
     chunks = 0
-    for request, sample in zip(requests, engine.generate(requests), strict=True):
+    asked = [request for request in requests for _ in request.indices]
+    for request, sample in zip(asked, engine.generate(requests), strict=True):
         tokens, spans = sample.completion.token_ids, sample.completion.forced
         assert all(start < stop for start, stop in spans)
         assert all(a[1] < b[0] for a, b in pairwise(spans))
@@ -195,14 +212,48 @@ def test_chunks_are_computed_as_if_drawn(model, tokenizer):
     assert chunks >= 5
 
 
-@torch.no_grad()
+def test_prompts_are_computed_once_and_forced_tokens_take_neither_step_nor_logits(some_model, tokenizer, monkeypatch):
+    requests = make_requests(LENGTHS, 3)
+    engine = make_engine(some_model, tokenizer, temperature=0, max_new_tokens=24, max_batch_tokens=7 * 44)
+    engine._hook = Scribe({token: Forced((7, 8, 9, 10), replace_last=False) for token in range(20, VOCABULARY, 7)})
+    loaded: list[tuple[int, ...]] = []
+    drawn = 0
+    load, step = Decoder.load, Decoder.step
+
+    def noting(self, prompts, slots):
+        loaded.extend(map(tuple, prompts))
+        load(self, prompts, slots)
+
+    def counting(self, rows):
+        nonlocal drawn
+        drawn += len(rows)
+        logits = step(self, rows)
+        assert len(logits) == len(rows)
+        return logits
+
+    monkeypatch.setattr(Decoder, "load", noting)
+    monkeypatch.setattr(Decoder, "step", counting)
+    samples = engine.generate(requests)
+    assert sorted(loaded) == sorted(request.prompt_ids for request in requests)
+    forced = [stop - start for sample in samples for start, stop in sample.completion.forced]
+    assert sum(forced) > 20
+    assert drawn == sum(len(sample.completion.token_ids) for sample in samples) - sum(forced)
+
+
 def continuations(model: PreTrainedModel, prompt: tuple[int, ...], tokens: tuple[int, ...]) -> list[int]:
     """Return the most likely token at each position of a completion."""
+    return logits_of(model, prompt, tokens).argmax(-1).tolist()
+
+
+@torch.no_grad()
+def logits_of(model: PreTrainedModel, prompt: tuple[int, ...], tokens: Sequence[int]) -> torch.Tensor:
+    """Return (T, V) logits for each token of a completion."""
     if model.config.is_encoder_decoder:
-        logits = model(input_ids=torch.tensor([prompt]), decoder_input_ids=torch.tensor([[0, *tokens[:-1]]])).logits[0]
+        decoder_inputs = torch.tensor([[0, *tokens[:-1]]])
+        logits: torch.Tensor = model(input_ids=torch.tensor([prompt]), decoder_input_ids=decoder_inputs).logits[0]
     else:
         logits = model(input_ids=torch.tensor([[*prompt, *tokens[:-1]]])).logits[0, len(prompt) - 1 :]
-    return logits.argmax(-1).tolist()
+    return logits
 
 
 def test_logprob_is_untempered_over_drawn_tokens(some_model, tokenizer):

@@ -43,6 +43,7 @@ def make_run(root: Path, done: Mapping[str, Any], in_progress: tuple[str, ...] =
         for model in MODELS
         for split in SPLITS
     ]
+    lines += [{"name": name, "kind": "preference", "about": {}} for name in ("dpo-1", "dpo-2")]
     lines.append({"name": "best", "kind": "best", "about": {}})
     for number, line in enumerate(lines):
         line |= {"fingerprint": f"{number:016d}", "inputs": {}, "artifact": ""}
@@ -98,6 +99,13 @@ def test_no_number_is_cropped(width: int, tmp_path: Path) -> None:
         assert len(row(text, model)) == 4 + 4
         assert row(text, model)[0] == f"{10 + 10 * number}.0 [{5 + 10 * number}.0, {15 + 10 * number}.0]"
     assert max(len(line.rstrip()) for line in text.splitlines()) <= width
+
+
+def test_what_the_guard_decided_stands_below_the_table(tmp_path: Path) -> None:
+    decided = {"dpo-1": {"fell_back": True, "used_step": 0}, "dpo-2": {"fell_back": False, "used_step": 40}}
+    done = all_done() | {name: {"guard": guard} for name, guard in decided.items()}
+    assert "guard: dpo-1 is the SFT model, dpo-2 is step 40" in printed(read_results(make_run(tmp_path, done)))
+    assert "guard" not in printed(read_results(make_run(tmp_path / "off", all_done() | {"dpo-1": {"pairs": 3}})))
 
 
 def test_the_columns_of_k_are_in_the_order_of_numbers(tmp_path: Path) -> None:

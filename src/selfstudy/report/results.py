@@ -84,10 +84,22 @@ def results_table(results: Results) -> Group:
     tables = [_table(results, [split for split in results.splits if split not in transfer], samples=True)]
     if transfer:
         tables.append(_table(results, transfer, samples=False))
+    notes = [f"guard: {', '.join(guarded)}"] if (guarded := _guarded(results)) else []
     if results.chosen:
-        tables[-1].caption = "→ best on dev, the model returned · distinct: right solutions a problem, of the samples"
-        tables[-1].caption_justify = "left"
+        notes.insert(0, "→ best on dev, the model returned · distinct: right solutions a problem, of the samples")
+    tables[-1].caption, tables[-1].caption_justify = "\n".join(notes) or None, "left"
     return Group(*tables)
+
+
+def _guarded(results: Results) -> list[str]:
+    """Say which weights of each preference learning the guard let through."""
+    said = []
+    for step in results.steps:
+        guard = step.artifact.metrics().get("guard") if step.kind == "preference" and step.artifact else None
+        if guard is not None:
+            used = "the SFT model" if guard["fell_back"] else f"step {guard['used_step']}"
+            said.append(f"{step.name} is {used}")
+    return said
 
 
 def _table(results: Results, splits: Sequence[str], *, samples: bool) -> Table:
