@@ -331,7 +331,7 @@ def _work(task: Task) -> tuple[float, float]:
     """
     model, form = load(task.folder)
     items = [task.items[place % len(task.items)] for place in range(task.batch * task.steps)]
-    operations = places = tokens = 0
+    operations = places = padding = 0
     for first in range(0, len(items), task.batch):
         batch = range(first, min(first + task.batch, len(items)))
         seq2seq = form.family == "seq2seq"
@@ -343,9 +343,9 @@ def _work(task: Task) -> tuple[float, float]:
             laid_out = collate(groups, decoder_start(model))
             prompts = [] if laid_out.prompts is None else [laid_out.prompts.rows, laid_out.prompts.users]
             for rows in (laid_out.rows, *prompts):
-                places += rows.places.numel()
-                tokens += int(rows.lengths.sum())
-    return operations / len(items), 1 - tokens / places
+                there, empty = rows.padding
+                places, padding = places + there, padding + empty
+    return operations / len(items), padding / places
 
 
 if __name__ == "__main__":

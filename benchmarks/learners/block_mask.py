@@ -39,9 +39,10 @@ class BlockMask(Causal):
     def _masks(self, tokens: int) -> dict[tuple[int, int], Tensor]:
         """Return (T, T) of each group: a token sees itself and those before it in a row that has both."""
         visible = torch.zeros(tokens, tokens, dtype=torch.bool)
-        for places, length in zip(self.rows.places, self.rows.lengths.tolist(), strict=True):
-            row = places[:length]
-            visible[row[:, None], row] |= torch.ones(length, length, dtype=torch.bool).tril()
-        starts = self.rows.places[:, 0].unique().tolist()
+        for band, lengths in zip(self.rows.places, self.rows.lengths, strict=True):
+            for places, length in zip(band, lengths.tolist(), strict=True):
+                row = places[:length]
+                visible[row[:, None], row] |= torch.ones(length, length, dtype=torch.bool).tril()
+        starts = torch.cat([band[:, 0] for band in self.rows.places]).unique().tolist()
         spans = zip(starts, [*starts[1:], tokens], strict=True)
         return {(start, stop): visible[start:stop, start:stop] for start, stop in spans}

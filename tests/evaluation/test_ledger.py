@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfstudy.evaluation.ledger import Ledger, Stack, forward_flops, training_flops
+from selfstudy.evaluation.ledger import Stack, forward_flops, training_flops
 
 DECODER = Stack(parameters=1000, layers=3, width=8)
 ENCODER = Stack(parameters=700, layers=2, width=8)
@@ -38,8 +38,8 @@ def test_a_shared_prompt_is_paid_for_once(prompt: int, completions: list[int]) -
         assert forward_flops(DECODER, prompt, completions, encoder) == alone - saved
 
 
-def test_ledgers_add_up() -> None:
-    first = Ledger(prompt=1, drawn=2, forced=3, trained=4, seconds=0.5, flops=6)
-    second = Ledger(prompt=10, drawn=20, forced=30, trained=40, seconds=0.25, flops=60)
-    assert first + second == Ledger(11, 22, 33, 44, 0.75, 66)
-    assert sum([first, second], Ledger()) == second + first
+def test_tokens_of_completions_alone_reach_the_output_layer() -> None:
+    decoder = Stack(parameters=1000, layers=3, width=8, output=500)
+    for encoder in (None, ENCODER):
+        more = forward_flops(decoder, 2, [1, 3], encoder) - forward_flops(DECODER, 2, [1, 3], encoder)
+        assert more == 2 * 500 * 4

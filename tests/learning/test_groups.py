@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -17,9 +18,9 @@ def test_a_causal_prompt_stands_once_before_its_completions():
     batch = collate([Group("a", (5, 6), ((7, 8, 9), (4,))), Group("b", (3,), ((2, 1),))], None)
     assert batch.input_ids.tolist() == [5, 6, 7, 8, 3, 2]  # the last token of a completion is only a label
     assert batch.position_ids.tolist() == [0, 1, 2, 3, 0, 1]
-    assert batch.rows.places.tolist() == [[0, 1, 2, 3], [0, 1, 0, 0], [4, 5, 0, 0]]
-    assert batch.rows.lengths.tolist() == [4, 2, 2]
-    assert batch.rows.home.tolist() == [0, 1, 2, 3, 8, 9]
+    assert [band.tolist() for band in batch.rows.places] == [[[0, 1, 2, 3]], [[0, 1], [4, 5]]]
+    assert [band.tolist() for band in batch.rows.lengths] == [[4], [2, 2]]
+    assert batch.rows.home.tolist() == [0, 1, 2, 3, 6, 7]
     assert batch.labels.tolist() == [7, 8, 9, 4, 2, 1]
     assert batch.predicts.tolist() == [1, 2, 3, 1, 4, 5]  # from the prompt's last token on
     assert batch.lengths.tolist() == [3, 1, 2]
@@ -31,11 +32,12 @@ def test_seq2seq_encodes_each_prompt_once_and_shifts_the_decoder():
     batch = collate([Group("a", (5, 6), ((7, 8), (4,))), Group("b", (9,), ((0,),))], 3)
     assert batch.prompts.input_ids.tolist() == [5, 6, 9]
     assert batch.prompts.position_ids.tolist() == [0, 1, 0]
-    assert batch.prompts.rows.places.tolist() == [[0, 1], [2, 0]]
+    assert [band.tolist() for band in batch.prompts.rows.places] == [[[0, 1]], [[2]]]
+    assert [band.tolist() for band in batch.prompts.whole.places] == [[[0, 1], [2, 0]]]
     assert batch.input_ids.tolist() == [3, 7, 3, 3]
     assert batch.position_ids.tolist() == [0, 1, 0, 0]
-    assert batch.rows.places.tolist() == [[0, 1], [2, 0], [3, 0]]
-    assert batch.prompts.users.places.tolist() == [[0, 1, 2], [3, 0, 0]]
+    assert [band.tolist() for band in batch.rows.places] == [[[0, 1]], [[2], [3]]]
+    assert [band.tolist() for band in batch.prompts.users.places] == [[[0, 1, 2], [3, 0, 0]]]
     assert batch.predicts.tolist() == [0, 1, 2, 3]
     assert batch.positions == 7
 
@@ -78,10 +80,10 @@ def test_micro_batches_cover_the_step_within_the_limit(seed, limit, seq2seq, dat
         if len(set(part)) > 1:
             laid_out = collate(chosen, 0 if seq2seq else None)
             assert laid_out.positions <= limit
-            assert laid_out.rows.places.numel() <= PLACES * limit
+            assert laid_out.rows.padding[0] <= PLACES * limit
             if seq2seq:
-                assert laid_out.prompts.users.places.numel() <= PLACES * limit
-                assert laid_out.prompts.rows.places.numel() <= PLACES * limit
+                assert laid_out.prompts.users.padding[0] <= PLACES * limit
+                assert laid_out.prompts.whole.padding[0] <= PLACES * limit
     for group, members in enumerate(groups):
         mine = [index for index in batch if items[index].group == group]
         needed = list({c for index in mine for c in items[index].completions})
@@ -108,7 +110,7 @@ def test_an_encoders_prompts_do_not_wait_for_one_with_many_readers():
     assert len(parts) > 1
     for part in parts:
         laid_out = collate(select(groups, [items[index] for index in part])[0], 0)
-        assert laid_out.prompts.users.places.numel() <= PLACES * 8192
+        assert laid_out.prompts.users.padding[0] <= PLACES * 8192
 
 
 @given(st.integers(0, 99))
@@ -119,38 +121,42 @@ def test_labels_are_those_that_count(seed):
         assert labels_of(some) == int(collate(some, None).counted.sum())
 
 
-def test_micro_batches_are_ordered_by_length_so_that_rows_are_padded_little():
-    groups = random_groups(200, 1, longest=40)
-    items = all_items(groups)
-    places = needed = 0
-    for part in micro_batches(groups, items, range(200), 600, False):
-        chosen, _ = select(groups, [items[index] for index in part])
-        batch = collate(chosen, None)
-        places += batch.rows.places.numel()
-        needed += batch.positions
-    assert 1 - needed / places < 0.1
+@given(st.integers(0, 99), st.booleans())
+def test_at_most_a_tenth_of_a_band_is_padding_and_bands_are_few(seed, seq2seq):
+    groups = random_groups(40, 2, longest=60, seed=seed)
+    batch = collate(groups, 0 if seq2seq else None)
+    found = [batch.rows, batch.prompts.rows] if seq2seq else [batch.rows]
+    for rows in found:
+        for places, lengths in zip(rows.places, rows.lengths, strict=True):
+            assert int(lengths.sum()) >= 0.9 * places.numel()
+        longest = [places.shape[1] for places in rows.places]
+        assert all(below < above for above, below in pairwise(longest))
+        there, padding = rows.padding
+        assert there - padding == sum(int(lengths.sum()) for lengths in rows.lengths)
+        assert padding <= 0.1 * there
 
 
 @given(st.integers(0, 99), st.booleans())
 def test_rows_hold_every_token_where_it_belongs(seed, seq2seq):
     groups = random_groups(5, 3, seed=seed)
     batch = collate(groups, 0 if seq2seq else None)
-    tokens = batch.input_ids[batch.rows.places]
-    number = 0
-    for group in groups:
-        for completion in group.completions:
-            row = [*([0] if seq2seq else group.prompt_ids), *completion[:-1]]
-            assert tokens[number, : len(row)].tolist() == row
-            assert batch.rows.lengths[number] == len(row)
-            number += 1
-    assert torch.equal(batch.rows.places.flatten()[batch.rows.home], torch.arange(len(batch.input_ids)))
+    found = [
+        batch.input_ids[row[:length]].tolist()
+        for places, lengths in zip(batch.rows.places, batch.rows.lengths, strict=True)
+        for row, length in zip(places, lengths.tolist(), strict=True)
+    ]
+    rows = [[*([0] if seq2seq else g.prompt_ids), *completion[:-1]] for g in groups for completion in g.completions]
+    assert sorted(found) == sorted(rows)
+    flat = torch.cat([places.flatten() for places in batch.rows.places])
+    assert torch.equal(flat[batch.rows.home], torch.arange(len(batch.input_ids)))
 
 
 def test_every_tensor_of_a_batch_moves():
     moved = collate([Group("a", (5,), ((1, 2), (3,)))], 0).to(torch.device("meta"))
-    found = [moved, moved.rows, moved.prompts, moved.prompts.rows, moved.prompts.users]
-    tensors = [getattr(one, field.name) for one in found for field in fields(one)]
-    tensors = [value for value in tensors if isinstance(value, torch.Tensor)]
-    assert len(tensors) == 7 + 3 + 2 + 3 + 3
+    found = [moved, moved.rows, moved.prompts, moved.prompts.rows, moved.prompts.whole, moved.prompts.users]
+    values = [getattr(one, field.name) for one in found for field in fields(one)]
+    values = [part for value in values for part in (value if isinstance(value, tuple) else [value])]
+    tensors = [value for value in values if isinstance(value, torch.Tensor)]
+    assert len(tensors) == 7 + (2 * 2 + 1) + 2 + 3 + 3 + 3  # rows of 2 and 1 tokens are two bands
     assert {value.device.type for value in tensors} == {"meta"}
     assert collate([Group("a", (5,), ((1,),))], None).to(torch.device("meta")).prompts is None

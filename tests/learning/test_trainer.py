@@ -396,7 +396,17 @@ def test_preference_metrics(tmp_path, ctx, compute):
     assert last["logps/chosen"] == pytest.approx(sums[:, 0].mean().item(), rel=1e-5)
     assert last["logps/rejected"] == pytest.approx(sums[:, 1:].mean().item(), rel=1e-5)
     assert set(last) == {
-        *("step", "loss", "learning_rate", "grad_norm", "tokens", "positions", "rewards/chosen", "rewards/rejected"),
+        *(
+            "step",
+            "loss",
+            "learning_rate",
+            "grad_norm",
+            "tokens",
+            "positions",
+            "flops",
+            "rewards/chosen",
+            "rewards/rejected",
+        ),
         *("rewards/margins", "rewards/accuracies", "logps/chosen", "logps/rejected"),
     }
 

@@ -108,6 +108,11 @@ def test_what_the_guard_decided_stands_below_the_table(tmp_path: Path) -> None:
     assert "guard" not in printed(read_results(make_run(tmp_path / "off", all_done() | {"dpo-1": {"pairs": 3}})))
 
 
+def test_the_cost_stands_below_the_table(tmp_path: Path) -> None:
+    done = all_done() | {"dpo-1": {"flops": 3 * 10**12}, "dpo-2": {"flops": 10**12}}
+    assert "cost: 0 seconds, 4e+12 floating-point operations" in printed(read_results(make_run(tmp_path, done)))
+
+
 def test_the_columns_of_k_are_in_the_order_of_numbers(tmp_path: Path) -> None:
     text = printed(read_results(make_run(tmp_path, all_done())), 200)
     assert re.search(r"pass@1 .*pass@5 .*pass@10", text)

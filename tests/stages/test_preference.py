@@ -119,6 +119,9 @@ class Scripted:
     def requests(self, problems: Sequence[Any], indices: range) -> list[Request]:
         return [Request(p.id, (0,), indices) for p in problems]
 
+    def flops(self, requests: Sequence[Request], samples: Sequence[Sample]) -> int:
+        return len(samples)
+
     def draw(self, requests: Sequence[Request]) -> list[Sample]:
         state = b"".join(value.detach().numpy().tobytes() for value in self.model.state_dict().values())
         number = self.known.setdefault(hashlib.sha256(state).hexdigest(), len(self.known))

@@ -1,1 +1,1 @@
-"""What a run achieved and what it cost: scores with their intervals, and a ledger of tokens, seconds and FLOPs."""
+"""What a run achieved and what it cost: scores with their intervals, and a ledger of FLOPs."""

@@ -1,4 +1,4 @@
-"""What a stage cost: tokens, seconds, and floating-point operations by the usual estimate.
+"""What a stage cost: floating-point operations, by the usual estimate.
 
 A multiplication with a matrix of N parameters takes 2N operations a token, training three times the forward pass (6N),
 and attention another 4 · width operations a layer for every pair of a token and one it attends to (Kaplan et al. 2020,
@@ -16,14 +16,16 @@ class Stack:
     """A causal model, or one half of an encoder–decoder one.
 
     Attributes:
-        parameters: In the matrices a token is multiplied with: the output layer counts, embedding tables do not.
+        parameters: In the matrices of its layers that a token is multiplied with.
         layers: Number of layers.
         width: Attention heads × size of a head.
+        output: Parameters of the output layer, which the tokens of completions alone reach.
     """
 
     parameters: int
     layers: int
     width: int
+    output: int = 0
 
     def flops(self, tokens: int, pairs: int) -> int:
         """Return the operations for ``tokens`` that attend to ``pairs`` positions altogether."""
@@ -43,42 +45,12 @@ def forward_flops(decoder: Stack, prompt: int, completions: Sequence[int], encod
     """
     # A causal token attends to itself and what stands before it; C(t + 1, 2) pairs for t tokens.
     pairs = sum(length * prompt + length * (length + 1) // 2 for length in completions)
+    output = 2 * decoder.output * sum(completions)
     if encoder is None:
-        return decoder.flops(prompt + sum(completions), pairs + prompt * (prompt + 1) // 2)
-    return decoder.flops(sum(completions), pairs) + encoder.flops(prompt, prompt**2)
+        return output + decoder.flops(prompt + sum(completions), pairs + prompt * (prompt + 1) // 2)
+    return output + decoder.flops(sum(completions), pairs) + encoder.flops(prompt, prompt**2)
 
 
 def training_flops(decoder: Stack, prompt: int, completions: Sequence[int], encoder: Stack | None = None) -> int:
     """Return the operations of forward and backward pass: the latter takes twice the former."""
     return 3 * forward_flops(decoder, prompt, completions, encoder)
-
-
-@dataclass(frozen=True, slots=True)
-class Ledger:
-    """What has been spent; ledgers add up.
-
-    Attributes:
-        prompt: Prompt tokens read.
-        drawn: Tokens drawn from a model.
-        forced: Tokens that a hook wrote.
-        trained: Label tokens trained on, each as often as it was.
-        seconds: Wall-clock time.
-        flops: Floating-point operations, estimated.
-    """
-
-    prompt: int = 0
-    drawn: int = 0
-    forced: int = 0
-    trained: int = 0
-    seconds: float = 0.0
-    flops: int = 0
-
-    def __add__(self, other: Ledger) -> Ledger:
-        return Ledger(
-            self.prompt + other.prompt,
-            self.drawn + other.drawn,
-            self.forced + other.forced,
-            self.trained + other.trained,
-            self.seconds + other.seconds,
-            self.flops + other.flops,
-        )

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from transformers import PreTrainedModel
 
+from selfstudy.evaluation.ledger import forward_flops
 from selfstudy.generation.engine import Engine, Request, SamplingSettings
 from selfstudy.models.compute import Compute
 from selfstudy.models.format import Format, FormatSettings, bind
 from selfstudy.models.load import family, load_model, load_tokenizer
+from selfstudy.models.stacks import stacks
 from selfstudy.types import Problem, Progress, Sample
 
 
@@ -35,6 +38,15 @@ class Solver:
     def draw(self, requests: Sequence[Request], bar: Progress | None = None) -> list[Sample]:
         """Draw samples, in the order of the requests."""
         return self.engine.generate(requests, bar)
+
+    def flops(self, requests: Sequence[Request], samples: Sequence[Sample]) -> int:
+        """Return the operations that it takes to draw ``samples``, which are all of ``requests`` and in their order."""
+        decoder, encoder = stacks(self.engine.model)
+        lengths = iter([len(sample.completion.token_ids) for sample in samples])
+        return sum(
+            forward_flops(decoder, len(request.prompt_ids), list(islice(lengths, len(request.indices))), encoder)
+            for request in requests
+        )
 
 
 def make_solver(

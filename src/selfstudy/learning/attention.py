@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -16,24 +16,34 @@ from selfstudy.models.attention import HIDDEN, Call
 class Rows:
     """Where the tokens of a flat list stand in rows; a token may stand in several, as a prompt's do.
 
+    Rows lie in bands of similar length, the longest first, so that little of them is padding.
+
     Attributes:
-        places: (R, L) The flat index of each row's tokens; anything behind its end.
-        home: (N,) Where in the flattened (R, L) each token takes its result from.
-        lengths: (R,) Tokens of each row.
+        places: (R, L) of each band: the flat index of its rows' tokens; anything behind their ends.
+        lengths: (R,) of each band: tokens of its rows.
+        home: (N,) Where each token takes its result from, in the flattened bands behind each other.
     """
 
-    places: Tensor
+    places: tuple[Tensor, ...]
+    lengths: tuple[Tensor, ...]
     home: Tensor
-    lengths: Tensor
 
-    def lay_out(self, tokens: Tensor) -> Tensor:
-        """Return (1, H, N, D) as (R, H, L, D)."""
-        rows = tokens[0].transpose(0, 1).index_select(0, self.places.flatten())
-        return rows.view(*self.places.shape, *rows.shape[1:]).transpose(1, 2)
+    def lay_out(self, tokens: Tensor) -> list[Tensor]:
+        """Return (1, H, N, D) as (R, H, L, D) for each band."""
+        flat = tokens[0].transpose(0, 1)
+        rows = (flat.index_select(0, places.flatten()).view(*places.shape, *flat.shape[1:]) for places in self.places)
+        return [band.transpose(1, 2) for band in rows]
 
-    def flatten(self, rows: Tensor) -> Tensor:
-        """Return (R, H, L, D) as (1, N, H, D)."""
-        return rows.transpose(1, 2).flatten(0, 1).index_select(0, self.home)[None]
+    def flatten(self, bands: Sequence[Tensor]) -> Tensor:
+        """Return the bands' (R, H, L, D) as (1, N, H, D)."""
+        flat = [rows.transpose(1, 2).flatten(0, 1) for rows in bands]
+        return (flat[0] if len(flat) == 1 else torch.cat(flat)).index_select(0, self.home)[None]
+
+    @property
+    def padding(self) -> tuple[int, int]:
+        """Return how many places there are, and how many of them are padding."""
+        places = sum(band.numel() for band in self.places)
+        return places, places - sum(int(lengths.sum()) for lengths in self.lengths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +67,15 @@ class Causal:
         cross = self.cross.get(call.module)
         if cross is not None:
             return cross.attend(call)
-        query, key, value = (self.rows.lay_out(part) for part in (call.query, call.key, call.value))
         plain = self.bias is None and call.window is None and call.softcap is None
         mask = None if plain else self._mask(call.window)
-        return self.rows.flatten(_attend(call, query, key, value, mask, causal=plain))
+        bands = zip(*(self.rows.lay_out(part) for part in (call.query, call.key, call.value)), strict=True)
+        return self.rows.flatten([_attend(call, q, k, v, _corner(mask, q), causal=plain) for q, k, v in bands])
 
     def _mask(self, window: int | None) -> Tensor:
         found = self.bias if self.bias is not None else self.masks.get(window)
         if found is None:
-            at = torch.arange(self.rows.places.shape[1], device=self.rows.places.device)
+            at = torch.arange(self.rows.places[0].shape[1], device=self.rows.home.device)
             distance = at[:, None] - at
             hidden = distance < 0
             if window is not None:
@@ -74,22 +84,35 @@ class Causal:
         return found
 
 
+def _corner(mask: Tensor | None, rows: Tensor) -> Tensor | None:
+    """Return what of a mask (…, L, L) counts for rows (R, H, ≤ L, D)."""
+    return None if mask is None else mask[..., : rows.shape[2], : rows.shape[2]]
+
+
 @dataclass(frozen=True, slots=True)
 class Full:
     """Each token sees its whole row: what an encoder does.
 
     Attributes:
         rows: The prompts.
-        mask: (G, 1 or H, 1 or L, L) HIDDEN behind the end of each row; T5's bias, differentiable, where it is seen.
+        bias: (1, H, L, L) T5's, differentiable; None for other architectures.
+        ends: Kept for the layers to come, of each band.
     """
 
     rows: Rows
-    mask: Tensor
+    bias: Tensor | None = None
+    ends: list[Tensor] = field(default_factory=list)
 
     def attend(self, call: Call) -> Tensor:
         """Attend within rows."""
-        query, key, value = (self.rows.lay_out(part) for part in (call.query, call.key, call.value))
-        return self.rows.flatten(_attend(call, query, key, value, self.mask))
+        if not self.ends:
+            self.ends.extend(map(ends, self.rows.places, self.rows.lengths))
+        parts = (self.rows.lay_out(part) for part in (call.query, call.key, call.value))
+        found = []
+        for behind, query, key, value in zip(self.ends, *parts, strict=True):
+            bias = _corner(self.bias, query)
+            found.append(_attend(call, query, key, value, behind if bias is None else behind + bias))
+        return self.rows.flatten(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +120,8 @@ class Cross:
     """Tokens of completions see their prompt: a decoder's attention to the encoder.
 
     Attributes:
-        users: (G, M) The tokens that look at each prompt, as rows.
-        prompts: (G, P) The encoder's output, as rows.
+        users: One band (G, M): the tokens that look at each prompt.
+        prompts: One band (G, P): the encoder's output.
         mask: (G, 1, 1, P) HIDDEN behind the end of each prompt.
     """
 
@@ -108,13 +131,17 @@ class Cross:
 
     def attend(self, call: Call) -> Tensor:
         """Attend to the prompts; their keys and values are computed once, whatever number of completions they have."""
-        key, value = (self.prompts.lay_out(part) for part in (call.key, call.value))
-        return self.users.flatten(_attend(call, self.users.lay_out(call.query), key, value, self.mask))
+        ((query,), (key,), (value,)) = (
+            self.users.lay_out(call.query),
+            self.prompts.lay_out(call.key),
+            self.prompts.lay_out(call.value),
+        )
+        return self.users.flatten([_attend(call, query, key, value, self.mask)])
 
 
-def ends(rows: Rows) -> Tensor:
+def ends(places: Tensor, lengths: Tensor) -> Tensor:
     """Return (R, 1, 1, L): HIDDEN behind the end of each row, else 0."""
-    behind = torch.arange(rows.places.shape[1], device=rows.places.device) >= rows.lengths[:, None]
+    behind = torch.arange(places.shape[1], device=places.device) >= lengths[:, None]
     return torch.zeros(behind.shape, device=behind.device).masked_fill(behind, HIDDEN)[:, None, None]
 
 

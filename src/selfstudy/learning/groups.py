@@ -78,13 +78,15 @@ class PromptBatch:
     Attributes:
         input_ids: (S,) The encoder's inputs.
         position_ids: (S,) Of each token in its prompt.
-        rows: The prompts as rows.
-        users: The decoder's tokens that look at each prompt, as rows.
+        rows: The prompts as rows, in bands.
+        whole: The prompts as rows in their order, in one band.
+        users: The decoder's tokens that look at each prompt, likewise.
     """
 
     input_ids: Tensor
     position_ids: Tensor
     rows: Rows
+    whole: Rows
     users: Rows
 
 
@@ -93,12 +95,14 @@ def _moved(batch: Any, device: torch.device) -> Any:
     values = {field.name: getattr(batch, field.name) for field in fields(batch)}
     return replace(
         batch,
-        **{
-            name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else _moved(value, device)
-            for name, value in values.items()
-            if value is not None
-        },
+        **{name: _there(value, device) for name, value in values.items() if value is not None},
     )
+
+
+def _there(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    return tuple(_there(one, device) for one in value) if isinstance(value, tuple) else _moved(value, device)
 
 
 def collate(groups: Sequence[Group], decoder_start: int | None) -> Batch:
@@ -120,13 +124,16 @@ def collate(groups: Sequence[Group], decoder_start: int | None) -> Batch:
     rows: list[list[int]] = []  # flat indices of each completion's row
     users: list[list[int]] = []  # of the decoder's tokens of each group
     predicts: list[int] = []
+    positions: list[int] = []
     for group in groups:
         start = len(ids)
         prompt = list(range(start, start + len(group.prompt_ids))) if causal else []
         ids += group.prompt_ids if causal else ()
+        positions += range(len(prompt))
         for completion in group.completions:
             own = [*completion[:-1]] if causal else [decoder_start or 0, *completion[:-1]]
             rows.append([*prompt, *range(len(ids), len(ids) + len(own))])
+            positions += range(len(prompt), len(rows[-1]))
             predicts += rows[-1][-len(completion) :]
             ids += own
         users.append(list(range(start, len(ids))))
@@ -140,11 +147,10 @@ def collate(groups: Sequence[Group], decoder_start: int | None) -> Batch:
     for end, completion, left_out in zip(accumulate(map(len, completions)), completions, spans, strict=True):
         for first, stop in left_out:
             counted[end - len(completion) + first : end - len(completion) + stop] = False
-    laid_out = _rows(rows, len(ids))
     return Batch(
         input_ids=torch.tensor(ids),
-        position_ids=laid_out.home % laid_out.places.shape[1],
-        rows=laid_out,
+        position_ids=torch.tensor(positions),
+        rows=_rows(rows, len(ids), _PADDING),
         predicts=torch.tensor(predicts),
         labels=labels,
         counted=counted,
@@ -157,21 +163,45 @@ def collate(groups: Sequence[Group], decoder_start: int | None) -> Batch:
 def _prompts(groups: Sequence[Group], users: Sequence[Sequence[int]], tokens: int) -> PromptBatch:
     ids = list(chain.from_iterable(group.prompt_ids for group in groups))
     ends = list(accumulate(len(group.prompt_ids) for group in groups))
-    rows = _rows([range(end - len(g.prompt_ids), end) for g, end in zip(groups, ends, strict=True)], len(ids))
-    return PromptBatch(torch.tensor(ids), rows.home % rows.places.shape[1], rows, _rows(users, tokens))
+    rows = [range(end - len(g.prompt_ids), end) for g, end in zip(groups, ends, strict=True)]
+    positions = list(chain.from_iterable(range(len(row)) for row in rows))
+    banded, whole = (_rows(rows, len(ids), padding) for padding in (_PADDING, 1))
+    return PromptBatch(torch.tensor(ids), torch.tensor(positions), banded, whole, _rows(users, tokens, 1))
 
 
-def _rows(rows: Sequence[Sequence[int]], tokens: int) -> Rows:
-    """Pad rows of flat indices with index 0; a token's home is the first row that has it."""
-    lengths = np.array([len(row) for row in rows])
-    real = np.arange(lengths.max()) < lengths[:, None]
-    flat = np.fromiter(chain.from_iterable(rows), np.int64)
-    places = np.zeros(real.shape, np.int64)
-    places[real] = flat
-    _, first = np.unique(flat, return_index=True)
-    home = np.flatnonzero(real)[first]
+# Of the places of a band of rows; more bands take more calls.
+_PADDING = 0.1
+
+
+def _rows(rows: Sequence[Sequence[int]], tokens: int, padding: float) -> Rows:
+    """Lay rows of flat indices out in bands, of whose places at most a share is padding; 1 keeps them in one band.
+
+    Padding has index 0. A token's home is the first row that has it.
+    """
+    order = sorted(range(len(rows)), key=lambda row: -len(rows[row])) if padding < 1 else list(range(len(rows)))
+    bands: list[list[int]] = []
+    filled = 0
+    for row in order:
+        if bands and filled + len(rows[row]) >= (1 - padding) * (len(bands[-1]) + 1) * len(rows[bands[-1][0]]):
+            bands[-1].append(row)
+            filled += len(rows[row])
+        else:
+            bands.append([row])
+            filled = len(rows[row])
+    places, lengths, flat, real = [], [], [], []
+    for band in bands:
+        length = np.array([len(rows[row]) for row in band])
+        there = np.arange(length.max()) < length[:, None]
+        indices = np.zeros(there.shape, np.int64)
+        indices[there] = np.fromiter(chain.from_iterable(rows[row] for row in band), np.int64)
+        places.append(torch.from_numpy(indices))
+        lengths.append(torch.from_numpy(length))
+        flat.append(indices[there])
+        real.append(there.ravel())
+    _, first = np.unique(np.concatenate(flat), return_index=True)
+    home = np.flatnonzero(np.concatenate(real))[first]
     assert len(home) == tokens, "every token is in a row"
-    return Rows(torch.from_numpy(places), torch.from_numpy(home), torch.from_numpy(lengths))
+    return Rows(tuple(places), tuple(lengths), torch.from_numpy(home))
 
 
 def select(groups: Sequence[Group], items: Sequence[Item]) -> tuple[list[Group], Tensor]:

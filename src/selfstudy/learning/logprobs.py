@@ -97,14 +97,14 @@ def _flat_logits(model: PreTrainedModel, batch: Batch) -> Tensor:
         for stage, where in ((encoder, prompts.position_ids), (decoder, batch.position_ids)):
             if hasattr(stage, "embed_positions"):
                 stack.enter_context(placed(stage.embed_positions, where))
-        behind = ends(prompts.rows)
-        seen = behind if parts.encoder_bias is None else behind + _bias(parts.encoder_bias, prompts.rows)
+        seen = None if parts.encoder_bias is None else _bias(parts.encoder_bias, prompts.rows)
         encoded = encoder(input_ids=prompts.input_ids[None], step=Full(prompts.rows, seen)).last_hidden_state
+        behind = ends(prompts.whole.places[0], prompts.whole.lengths[0])
         bias = None
         if parts.decoder_bias is not None:
             bias = _bias(parts.decoder_bias, batch.rows)
             bias = bias.masked_fill(torch.ones_like(bias, dtype=torch.bool).triu(1), HIDDEN)
-        step = Causal(batch.rows, bias, dict.fromkeys(parts.cross, Cross(prompts.users, prompts.rows, behind)))
+        step = Causal(batch.rows, bias, dict.fromkeys(parts.cross, Cross(prompts.users, prompts.whole, behind)))
         logits = model(
             encoder_outputs=BaseModelOutput(last_hidden_state=encoded),
             decoder_input_ids=batch.input_ids[None],
@@ -116,7 +116,7 @@ def _flat_logits(model: PreTrainedModel, batch: Batch) -> Tensor:
 
 def _bias(holder: nn.Module, rows: Rows) -> Tensor:
     """Return T5's position bias (1, H, L, L) within rows."""
-    at = torch.arange(rows.places.shape[1], device=rows.places.device)
+    at = torch.arange(rows.places[0].shape[1], device=rows.home.device)
     return position_bias(holder, at - at[:, None])[None]
 
 

@@ -14,10 +14,12 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from selfstudy.errors import StorageError, TrainingError
+from selfstudy.evaluation.ledger import forward_flops
 from selfstudy.learning.groups import Item, micro_batches, select
 from selfstudy.learning.logprobs import autocast, logprobs
 from selfstudy.models.compute import Compute, out_of_memory
 from selfstudy.models.load import family
+from selfstudy.models.stacks import stacks
 from selfstudy.storage.atomic import replacing
 from selfstudy.types import Context, Group
 
@@ -81,6 +83,14 @@ def reference_logps(
             f"{compute.dtype} is too narrow for it"
         )
     return sums
+
+
+def reference_flops(model: PreTrainedModel, groups: Sequence[Group]) -> int:
+    """Return the operations that :func:`reference_logps` takes."""
+    decoder, encoder = stacks(model)
+    return sum(
+        forward_flops(decoder, len(group.prompt_ids), list(map(len, group.completions)), encoder) for group in groups
+    )
 
 
 def save_reference(path: Path, groups: Sequence[Group], sums: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""The training loop: accumulate, clip, step, log, checkpoint, resume; one for SFT and preference learning."""
+"""The training loop: accumulate, clip, step, log, checkpoint, resume; one for all that is learnt."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from selfstudy.errors import TrainingError
+from selfstudy.evaluation.ledger import Stack, training_flops
 from selfstudy.learning.checkpoint import State, load_checkpoint, save_checkpoint
 from selfstudy.learning.groups import labels_of, micro_batches, select, shares, tokens_of
 from selfstudy.learning.logprobs import autocast, logprobs
@@ -31,6 +32,7 @@ from selfstudy.models.attention import flat
 from selfstudy.models.compute import Compute, out_of_memory
 from selfstudy.models.load import family
 from selfstudy.models.lora import Adapter
+from selfstudy.models.stacks import stacks
 from selfstudy.storage.seeding import derive
 from selfstudy.types import Context
 
@@ -45,6 +47,7 @@ class TrainFacts:
         stopped: Whether ``after_step`` ended it early.
         tokens: Completion tokens (labels) learnt from.
         positions: Tokens computed, prompts included.
+        flops: Floating-point operations of forward and backward passes, by the ledger's estimate.
         halved: Steps for which memory was too small, so that they were split further: equal to rounding, not in bytes.
         last: The last step's metrics, as logged.
     """
@@ -54,6 +57,7 @@ class TrainFacts:
     stopped: bool
     tokens: int
     positions: int
+    flops: int
     halved: int
     last: Record
 
@@ -128,10 +132,10 @@ def train(
             if run.model is not model:
                 unshard(run.model, model)
                 model.to(compute.device)
-    tokens, positions, halved = (
-        int(sum(record.get(name, 0) for record in log.records)) for name in ("tokens", "positions", "halved")
+    tokens, positions, flops, halved = (
+        int(sum(record.get(name, 0) for record in log.records)) for name in ("tokens", "positions", "flops", "halved")
     )
-    return TrainFacts(done, run.planned, stopped, tokens, positions, halved, log.records[-1])
+    return TrainFacts(done, run.planned, stopped, tokens, positions, flops, halved, log.records[-1])
 
 
 def _follow(
@@ -174,6 +178,7 @@ def _prepare(
 ) -> tuple[_Run, int]:
     """Return what all steps need, and how many are done."""
     settings = settings.of(model)
+    costs = stacks(model)  # before anything is sharded
     accelerator = _accelerator(compute.device)
     if settings.sharding == "fsdp":
         model.to("cpu")
@@ -188,7 +193,7 @@ def _prepare(
     owners = [item.group for item in items] if settings.order == "grouped" else range(len(items))
     order = Order(owners, None if settings.order == "given" else seed)
     planned = settings.total_steps(len(objective.items))
-    shared = (model, objective, settings, compute, seed, planned, order, world, accelerator, optimizer)
+    shared = (model, objective, settings, compute, seed, planned, order, world, accelerator, optimizer, costs)
     return _Run(*shared, state.tokens_per_batch), state.step
 
 
@@ -206,6 +211,7 @@ class _Run:
     world: World
     accelerator: Accelerator
     optimizer: torch.optim.Optimizer
+    stacks: tuple[Stack, Stack | None]
     tokens_per_batch: int
 
 
@@ -219,6 +225,7 @@ class _Sums:
         metrics: Sums, on the device.
         tokens: Labels.
         positions: Tokens computed.
+        flops: Floating-point operations of the forward and backward passes.
     """
 
     parts: Sequence[Sequence[int]]
@@ -226,6 +233,7 @@ class _Sums:
     metrics: dict[str, Tensor]
     tokens: int = 0
     positions: int = 0
+    flops: int = 0
 
 
 def _step(run: _Run, step: int) -> Record:
@@ -235,14 +243,10 @@ def _step(run: _Run, step: int) -> Record:
     found = _gradients(run, step, batch)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     sums = torch.stack([sum(found.losses, torch.zeros((), device=model.device)), *found.metrics.values()])
-    counts = torch.tensor([found.tokens, found.positions], device=model.device)
-    if world.size > 1:
-        world.add_up([sums, counts])
+    counts = torch.tensor([found.tokens, found.positions, found.flops], device=model.device)
+    world.add_up([sums, counts])
     if world.size > 1 and settings.sharding == "none":
-        for parameter in trained:
-            if parameter.grad is None:  # this process had no share
-                parameter.grad = torch.zeros_like(parameter)
-        world.add_up([parameter.grad for parameter in trained if parameter.grad is not None])
+        _add_up_gradients(trained, world)
     rate = settings.rate(step + 1, run.planned)
     for part_of_optimizer in run.optimizer.param_groups:
         part_of_optimizer["lr"] = rate
@@ -253,16 +257,28 @@ def _step(run: _Run, step: int) -> Record:
     if not all(map(math.isfinite, shown[:2])):  # in all processes
         raise _not_finite(run, step, batch, found.parts, losses, shown[0])
     run.optimizer.step()
-    tokens, positions = counts.tolist()
+    tokens, positions, flops = counts.tolist()
     return {
         "loss": shown[1],
         "learning_rate": rate,
         "grad_norm": shown[0],
         "tokens": tokens,
         "positions": positions,
+        "flops": flops,
         **dict(zip(found.metrics, shown[2:], strict=True)),
         **({"halved": 1} if run.tokens_per_batch < settings.tokens_per_batch else {}),
     }
+
+
+def _add_up_gradients(trained: Sequence[torch.nn.Parameter], world: World) -> None:
+    """Replace gradients by their sums; what no process has a gradient of goes without, as it does in one process."""
+    touched = torch.tensor([int(parameter.grad is not None) for parameter in trained])
+    world.add_up([touched])
+    used = [parameter for parameter, count in zip(trained, touched.tolist(), strict=True) if count]
+    for parameter in used:
+        if parameter.grad is None:  # this process had no share
+            parameter.grad = torch.zeros_like(parameter)
+    world.add_up([parameter.grad for parameter in used if parameter.grad is not None])
 
 
 def _gradients(run: _Run, step: int, batch: Sequence[int]) -> _Sums:
@@ -295,6 +311,7 @@ def _accumulate(run: _Run, step: int, batch: Sequence[int]) -> tuple[_Sums | Non
     metrics = {name: torch.zeros((), device=model.device) for name in objective.metrics}
     found = _Sums(parts, [], metrics, labels_of(share))
     total = objective.total(batch)
+    decoder, encoder = run.stacks
     run.optimizer.zero_grad(set_to_none=True)
     for number, part in enumerate([*parts, *[batch[:1]] * (most - len(parts))]):
         groups, rows = select(objective.groups, [objective.items[index] for index in part])
@@ -318,6 +335,10 @@ def _accumulate(run: _Run, step: int, batch: Sequence[int]) -> tuple[_Sums | Non
                 for name, value in measured.items():
                     found.metrics[name] = found.metrics[name] + value
                 found.positions += logps.positions
+                found.flops += sum(
+                    training_flops(decoder, len(group.prompt_ids), list(map(len, group.completions)), encoder)
+                    for group in groups
+                )
             continue
         # Outside of the handler, so that the traceback no longer holds the tensors.
         run.optimizer.zero_grad(set_to_none=True)

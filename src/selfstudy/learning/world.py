@@ -58,7 +58,7 @@ class World:
         """Return what the first process decided."""
         if self.size == 1:
             return decision
-        said = torch.tensor([int(decision)], device=_device())
+        said = torch.tensor([int(decision)])
         dist.broadcast(said, 0)
         return bool(said.item())
 
@@ -66,7 +66,7 @@ class World:
         """Return the smallest of the numbers that processes have."""
         if self.size == 1:
             return number
-        numbers = torch.tensor([number], device=_device())
+        numbers = torch.tensor([number])
         dist.all_reduce(numbers, dist.ReduceOp.MIN)
         return int(numbers.item())
 
@@ -94,15 +94,7 @@ class World:
                         f"{type(model).__name__}: {differing[0][0]} is not what its config says; train with devices: 1"
                     )
             for tensor in (*model.parameters(), *model.buffers()):
-                value = tensor.data.to(_device())  # itself, unless a model is to be sharded over GPUs
-                dist.broadcast(value, 0)
-                if value.device != tensor.device:
-                    tensor.data.copy_(value)
-
-
-def _device() -> str:
-    """Return where tensors have to be that processes exchange."""
-    return "cuda" if dist.get_backend() == "nccl" else "cpu"
+                dist.broadcast(tensor.data, 0)
 
 
 # What a process does: rank's world, and the model with weights that are not yet the first one's.
@@ -180,7 +172,9 @@ def _await(others: Sequence[tuple[SpawnProcess, Connection]]) -> None:
 
 
 def _meet(world: World, meeting: str, device: str) -> None:
-    backend = "nccl" if device == "cuda" else "gloo"
+    # What processes agree on in every step goes through gloo, on GPUs too: it notices at once that a process has died,
+    # and NCCL only when the timeout has passed.
+    backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
     if device == "cuda":
         torch.cuda.set_device(world.rank)
     dist.init_process_group(

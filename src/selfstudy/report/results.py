@@ -50,6 +50,13 @@ class Results:
         """Return the splits in the order in which they are scored."""
         return list(dict.fromkeys(step.about["split"] for step in self.steps if "split" in step.about))
 
+    @property
+    def cost(self) -> tuple[float, int]:
+        """Return the seconds of all steps, as long as they took to finish, and their floating-point operations."""
+        made = [step.artifact for step in self.steps if step.artifact is not None]
+        seconds = sum(artifact.manifest()["environment"]["seconds"] for artifact in made)
+        return seconds, sum(artifact.metrics().get("flops", 0) for artifact in made)
+
     def step(self, name: str) -> PlannedStep | None:
         """Return a step by name."""
         return next((step for step in self.steps if step.name == name), None)
@@ -85,6 +92,9 @@ def results_table(results: Results) -> Group:
     if transfer:
         tables.append(_table(results, transfer, samples=False))
     notes = [f"guard: {', '.join(guarded)}"] if (guarded := _guarded(results)) else []
+    seconds, flops = results.cost
+    if flops:
+        notes.append(f"cost: {seconds:,.0f} seconds, {flops:.2g} floating-point operations by estimate")
     if results.chosen:
         notes.insert(0, "→ best on dev, the model returned · distinct: right solutions a problem, of the samples")
     tables[-1].caption, tables[-1].caption_justify = "\n".join(notes) or None, "left"

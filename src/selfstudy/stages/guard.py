@@ -70,6 +70,11 @@ class Guard:
     folder: Path
     ctx: Context
 
+    @property
+    def flops(self) -> int:
+        """Operations of all looks."""
+        return sum(look["flops"] for look in self._looks())
+
     def look(self, step: int) -> bool:
         """Score the policy if it is time to; return whether training should stop."""
         if step % self.settings.every:  # the look behind the last step decides nothing, and after a kill it is there
@@ -88,7 +93,8 @@ class Guard:
         by_id = {problem.id: problem for problem in self.problems}
         right: dict[str, list[Completion]] = {}
         count = 0
-        for sample in self.solver.draw(requests):
+        samples = self.solver.draw(requests)
+        for sample in samples:
             if judge(self.verifier, by_id[sample.problem_id], sample).outcome == "right":
                 right.setdefault(sample.problem_id, []).append(sample.completion)
                 count += 1
@@ -97,6 +103,7 @@ class Guard:
             "step": step,
             "yield": distinct / len(self.problems),
             "accuracy": count / len(requests) / self.settings.samples,
+            "flops": self.solver.flops(requests, samples),
         }
         best = max((seen["yield"] for seen in looks), default=float("-inf"))
         if look["yield"] > best:

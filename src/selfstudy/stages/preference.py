@@ -19,7 +19,7 @@ from selfstudy.learning.logprobs import check_logprobs, check_rows
 from selfstudy.learning.losses import LossSpec, default_loss, load_loss
 from selfstudy.learning.objectives import Preference as PreferenceObjective
 from selfstudy.learning.objectives import group_pairs
-from selfstudy.learning.reference import load_reference, reference_logps, save_reference
+from selfstudy.learning.reference import load_reference, reference_flops, reference_logps, save_reference
 from selfstudy.learning.trainer import TrainFacts, train
 from selfstudy.models.compute import Compute
 from selfstudy.models.format import Format, FormatSettings, bind
@@ -99,6 +99,8 @@ class Preference(Stage):
             metrics |= {"left_out": len(found) - len(pairs), "validation": {"pairs": len(validation)}}
             if measured is not None:
                 metrics["validation"] |= measured.measure(logps(measured.groups))
+            if learnt.preference_loss.needs_reference:
+                metrics["flops"] += reference_flops(model, learnt.groups)
             if (out / _HALVED).is_file():
                 metrics["degraded"] = True
         else:  # every sample right, or every one wrong: not a fault, and the loop can go on
@@ -140,6 +142,7 @@ class Preference(Stage):
         if guard is not None:
             guard.score(facts.steps)
             metrics["guard"] = guard.decide()
+            metrics["flops"] += guard.flops
         if adapter is not None:
             adapter.merge(out)
         return metrics
@@ -213,5 +216,6 @@ def _facts(facts: TrainFacts, pairs: int) -> dict[str, Any]:
         "stopped_early": facts.stopped,
         "tokens": facts.tokens,
         "positions": facts.positions,
+        "flops": facts.flops,
         **facts.mark,
     }

@@ -112,6 +112,7 @@ class Pretrain(Stage):
             "loss": sum(losses) / len(losses),
             "tokens": facts.tokens,
             "positions": facts.positions,
+            "flops": facts.flops,
             "parameters": model.num_parameters(),
             **facts.mark,
         }

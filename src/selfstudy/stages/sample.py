@@ -34,7 +34,8 @@ T = TypeVar("T")
 class Draw(Stage):
     """Writes ``part-00000.jsonl`` …: samples ``start`` to ``start + count`` of every problem of a split, in order.
 
-    ``part-00000.json`` says what the hook counted in that shard, and how often its batch was halved for want of memory.
+    ``part-00000.json`` says what the hook counted in that shard, how often its batch was halved for want of memory, and
+    how many operations it took.
 
     Attributes:
         purpose: What the samples are for; two purposes never share a draw.
@@ -42,7 +43,7 @@ class Draw(Stage):
     """
 
     kind: ClassVar[str] = "samples"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     sampling: SamplingSettings
     format: FormatSettings
     compute: Compute
@@ -115,7 +116,12 @@ class DrawnShards:
         samples = self._solver.draw(self._shards[number], bar)
         # Without zeros: which names are known depends on the shards that this process drew before.
         counted = {name: more for name, count in engine.counts.items() if (more := count - counts.get(name, 0))}
-        write_json(path.with_suffix(".json"), {"counts": counted, "halved": engine.halved - halved})
+        facts = {
+            "counts": counted,
+            "halved": engine.halved - halved,
+            "flops": self._solver.flops(self._shards[number], samples),
+        }
+        write_json(path.with_suffix(".json"), facts)
         write_records(path, samples)
 
 
@@ -135,10 +141,12 @@ def _facts(out: Path) -> Metrics:
         forced += sum(stop - start for start, stop in sample.completion.forced)
     own = {"samples": finished.total(), "truncated": finished["length"], "tokens": tokens, "forced_tokens": forced}
     counts: Counter[str] = Counter()
+    flops = 0
     degraded: list[str] = []
     for path in sorted(out.glob("part-*.json")):
         facts = json.loads(path.read_text(encoding="ascii"))
         counts.update(facts["counts"])
+        flops += facts["flops"]
         degraded += [path.stem] * bool(facts["halved"])
     mark = {"degraded": True, "degraded_shards": degraded} if degraded else {}
-    return {**own, **{name: count for name, count in counts.items() if name not in own}, **mark}
+    return {**own, "flops": flops, **{name: count for name, count in counts.items() if name not in own}, **mark}

@@ -76,6 +76,7 @@ class Sft(Stage):
             "loss": facts.last["loss"],
             "tokens": facts.tokens,
             "positions": facts.positions,
+            "flops": facts.flops,
             "parameters": model.num_parameters(),
             **facts.mark,
         }

@@ -1,0 +1,45 @@
+"""What the ledger estimates against what a forward pass is counted to take."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import BartConfig, BartForConditionalGeneration, GPT2Config, GPT2LMHeadModel, PreTrainedModel
+
+from selfstudy.evaluation.ledger import forward_flops
+from selfstudy.models.stacks import stacks
+from tests.fakes import tiny_llama, tiny_t5
+
+WIDE = {"hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 8, "num_key_value_heads": 2}
+BART = {"vocab_size": 300, "d_model": 128, "encoder_layers": 3, "decoder_layers": 2, "encoder_attention_heads": 4}
+BART |= {"decoder_attention_heads": 4, "encoder_ffn_dim": 256, "decoder_ffn_dim": 256}
+MODELS = {
+    "llama": lambda: tiny_llama(300, **WIDE),
+    "tied": lambda: tiny_llama(300, **WIDE, tie_word_embeddings=True),
+    "gpt2": lambda: GPT2LMHeadModel(GPT2Config(vocab_size=300, n_embd=128, n_layer=3, n_head=4)),
+    "t5": lambda: tiny_t5(300, d_model=128, d_kv=16, d_ff=256, num_heads=8, num_layers=3, num_decoder_layers=2),
+    "bart": lambda: BartForConditionalGeneration(BartConfig(**BART)),
+}
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_estimates_are_what_is_counted_to_5_per_cent(name: str) -> None:
+    """The library counts attention between all positions; causal attention needs half of that between its own."""
+    model: PreTrainedModel = MODELS[name]().eval()
+    model.set_attn_implementation("eager")
+    prompt, completion = 9, 6
+    decoder, encoder = stacks(model)
+    with torch.no_grad(), FlopCounterMode(display=False) as counted:
+        if encoder is None:
+            model(input_ids=torch.ones(1, prompt + completion, dtype=torch.long), logits_to_keep=completion)
+            own = prompt + completion
+        else:
+            inputs = torch.ones(1, prompt, dtype=torch.long)
+            model(input_ids=inputs, decoder_input_ids=torch.ones(1, completion, dtype=torch.long))
+            own = completion
+    beyond = 4 * decoder.width * decoder.layers * (own**2 - own * (own + 1) // 2)
+    estimated = forward_flops(decoder, prompt, [completion], encoder)
+    assert estimated == pytest.approx(counted.get_total_flops() - beyond, rel=0.05)
+    matrices = 2 * decoder.parameters * (own if encoder is None else completion)
+    assert matrices > 0.3 * estimated  # so that attention alone does not pass
