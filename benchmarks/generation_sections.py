@@ -12,7 +12,7 @@ from statistics import median
 import torch
 from contenders.ct2 import CTranslate2
 from contenders.hugging_face import Continuous, Generate
-from contenders.machine import copy_rate, peak_memory, product_rate
+from contenders.machine import attention_seconds, copy_rate, peak_memory, product_rate, read_rate
 from contenders.measure import LENGTHS, Measurement, differing, markdown, measure, report, table
 from contenders.models import check, gsm8k, load, random_folder, random_model, trained
 from contenders.ours import Ours
@@ -329,6 +329,13 @@ def machine(options: Options) -> Outcome:
     show(f"Share of the machine's matrix-product rate, {options.threads} threads", markdown(heads, rows), note)
     for family in options.families:
         _where(options, family)
+    rows = [["reading memory", "float32", "", f"{read_rate() / 1e9:.1f}"]]
+    for name, heads, queries in (("causal", 4, 2), ("T5", 6, 1)):
+        for dtype in ("float32", "bfloat16"):
+            seconds, read = attention_seconds(DTYPES[dtype], heads, queries)
+            what = f"attention, {heads} heads with {queries} queries each, as {name}"
+            rows.append([what, dtype, f"{1000 * seconds:.2f}", f"{read / seconds / 1e9:.1f}"])
+    show("Attention of 192 rows to 96 tokens of their own", markdown(["", "precision", "ms a layer", "GB/s"], rows))
     return Outcome()
 
 

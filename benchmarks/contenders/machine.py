@@ -10,6 +10,10 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from torch import nn
+
+from selfstudy.generation.attention import over
+from selfstudy.models.attention import Call
 
 
 def product_rate(dtype: torch.dtype, size: int = 2048, repeats: int = 7) -> float:
@@ -22,6 +26,34 @@ def copy_rate(device: str, size: int = 2**28, repeats: int = 7) -> float:
     """Return the bytes per second that are read and written while a large tensor is copied."""
     source, target = (torch.ones(size, dtype=torch.uint8, device=device) for _ in range(2))
     return 2 * size / _seconds(lambda: target.copy_(source), device, repeats)
+
+
+def read_rate(size: int = 10**8, repeats: int = 7) -> float:
+    """Return the bytes per second at which a large tensor is read."""
+    tensor = torch.ones(size)
+    return 4 * size / _seconds(tensor.sum, "cpu", repeats)
+
+
+def attention_seconds(dtype: torch.dtype, heads: int, queries: int, repeats: int = 7) -> tuple[float, float]:
+    """Measure the engine's attention of rows to their own tokens, as in a step of decoding.
+
+    Returns:
+        Seconds of one layer (192 rows, 96 tokens of 64 numbers a head, ``queries`` query heads to each of ``heads``),
+        and the bytes of keys and values that it reads.
+    """
+    rows, tokens, size, layers = 192, 96, 64, 12  # so many layers that no cache holds them
+    nothing = torch.empty(0)
+    call = Call(nn.Identity(), nothing, nothing, nothing, size**-0.5)
+    query = torch.randn(rows, 1, heads * queries, size).to(dtype)
+    bias = torch.zeros(rows, 1, 1, tokens, dtype=dtype)
+    stored = [torch.randn(2, rows, heads, tokens, size).to(dtype) for _ in range(layers)]
+
+    def attend() -> None:
+        for keys, values in stored:
+            over(call, query, keys, values, bias)
+
+    read = 2 * rows * heads * tokens * size * dtype.itemsize
+    return _seconds(attend, "cpu", repeats) / layers, read
 
 
 def peak_memory() -> int:
