@@ -361,7 +361,8 @@ def bandwidth(options: Options) -> Outcome:
         model, form = random_model(shape, options.device, DTYPES[options.dtype])
         task = replace(options.task_of(model, form, Path(shape)), endless=True)
         needed = step_bytes(task) / rate
-        for one in measure([options.ours(False), Generate(False)], task, options.repeats):
+        # In as many rows as the limit is of.
+        for one in measure([Ours(True), Ours(False), Generate(True), Generate(False)], task, options.repeats):
             cells = [f"{one.tokens_per_second:.0f}", f"{one.seconds:.2f}", f"{100 * needed / one.seconds:.0f}%"]
             rows.append([shape, one.contender.name, one.precision, *cells])
     heads = ["shape", "contender", "precision", "tokens/s", "seconds", "share of the limit"]

@@ -43,6 +43,7 @@ class OptimSettings(Settings):
         dropout: ``model`` uses what the model's config says, ``off`` none.
         gradient_checkpointing: Compute activations twice instead of keeping them.
         lora: Train small matrices instead of the weights, and merge them in at the end; ``null`` trains the weights.
+            ``learning_rate: auto`` is made for weights: state one here.
     """
 
     # The peak rate times the model's width, where the rate is auto: Adam's best rate for matrices falls with 1/width

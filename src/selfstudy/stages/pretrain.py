@@ -32,7 +32,7 @@ _LAST = 50  # steps whose mean loss is reported
 
 
 class PretrainSettings(OptimSettings):
-    """How a base model is trained; defaults are TinyLlama's (arXiv 2401.02385, section 2.3) where it says.
+    """How a base model is trained; betas, weight decay, clipping and the rate's end are TinyLlama's (arXiv 2401.02385).
 
     Attributes:
         mixture: Sources of solved problems, with weights.
