@@ -61,7 +61,10 @@ class PreferenceSettings(LimitedSettings):
 
 
 class Preference(Stage):
-    """Writes a ``transformers`` folder, ``train_log.jsonl``, ``guard.json`` and the reference log-probabilities."""
+    """Writes a ``transformers`` folder, ``train_log.jsonl``, ``guard.json`` and the reference log-probabilities.
+
+    What is too long stands in ``left_out_of_pairs.json`` and ``left_out_of_validation.json``.
+    """
 
     kind: ClassVar[str] = "preference"
     settings: PreferenceSettings
