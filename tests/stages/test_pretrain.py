@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from selfstudy.asking import find_model
 from selfstudy.errors import ConfigError, DataError, ModelError
 from selfstudy.models.compute import Compute
 from selfstudy.models.format import FormatSettings, bind
@@ -183,3 +184,5 @@ def test_one_command_makes_and_scores_a_base_model(tmp_path: Path) -> None:
     results = carry_out("quickstart", [*small, *plan, "sampling.max_new_tokens=8"], quiet=True)
     assert list(results.models) == ["pretrained"]
     assert results.scores["pretrained", "test"]["accuracy"]["n"] == 6
+    run = next((tmp_path / "runs").iterdir()).name
+    assert find_model(run, tmp_path).folder.is_dir()  # its own settings can be read again
