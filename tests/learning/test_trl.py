@@ -88,8 +88,12 @@ def test_dpo_on_a_causal_model_equals_trl(tmp_path, ctx, compute):
             "rewards/margins",
             "rewards/accuracies",
         ):
+            if name == "rewards/accuracies" and abs(ours["rewards/margins"]) < 1e-5:
+                continue  # the policy still is the reference: rounding decides which reward is larger
             assert ours[name] == pytest.approx(float(line[name]), rel=1e-4, abs=1e-5), name
         for name in ("logps/chosen", "logps/rejected"):
             assert ours[name] == pytest.approx(float(line[name]), rel=1e-5), name
     for name, parameter in theirs.named_parameters():
-        assert torch.allclose(model.get_parameter(name), parameter, atol=1e-5), name
+        # Not element by element: Adam steps by the learning rate whichever way rounding turns a gradient near zero.
+        apart = (model.get_parameter(name) - parameter).norm() / parameter.norm()
+        assert apart < 1e-4, (name, apart)

@@ -40,6 +40,9 @@ class Scripted:
     def requests(self, problems: Sequence[Problem], indices: range) -> list[Request]:
         return [Request(p.id, (0,), indices) for p in problems]
 
+    def flops(self, requests: Sequence[Request], samples: Sequence[Sample]) -> int:
+        return len(samples)
+
     def draw(self, requests: Sequence[Request]) -> list[Sample]:
         step = round(self.model.step.item())
         self.seen.append(step)
@@ -124,7 +127,9 @@ def test_counts_distinct_right_solutions(tmp_path: Path) -> None:
     """Two equal solutions of each of 3 in 10 problems: yield 0.3, and 0.3 of the samples right."""
     guard = watch(tmp_path, {0: 3})
     guard.score(0)
-    assert json.loads((tmp_path / "guard.json").read_text()) == [{"accuracy": 0.3, "step": 0, "yield": 0.3}]
+    assert json.loads((tmp_path / "guard.json").read_text()) == [
+        {"accuracy": 0.3, "flops": 20, "step": 0, "yield": 0.3}
+    ]
 
 
 @pytest.mark.parametrize("dies_at", ["weights", "guard.json", "event", "unlink"])
