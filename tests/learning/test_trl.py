@@ -6,7 +6,6 @@ import copy
 import json
 
 import pytest
-import torch
 
 from selfstudy.learning.groups import Item
 from selfstudy.learning.losses.dpo import Dpo
