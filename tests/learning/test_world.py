@@ -55,6 +55,8 @@ def test_two_processes_learn_preferences_as_one_does(tmp_path, ctx, compute):
     for devices in (1, 2):
         model = make_model("causal")
         reference = reference_logps(model, GROUPS, 500, compute, ctx)
+        # Not the policy's own, or rounding would decide at the first step which of two equal rewards is larger.
+        reference += torch.linspace(-0.5, 0.5, len(reference))
         objective = Preference(GROUPS, items, reference, Dpo(nll_weight=0.5))
         (tmp_path / f"{devices}").mkdir()
         train(model, objective, settings(devices), compute=compute, seed=0, workdir=tmp_path / f"{devices}", ctx=ctx)
@@ -63,8 +65,6 @@ def test_two_processes_learn_preferences_as_one_does(tmp_path, ctx, compute):
     for one, two in zip(*logs, strict=True):
         assert one.keys() == two.keys()
         for name in one:
-            if name == "rewards/accuracies" and abs(one["rewards/margins"]) < 1e-5:
-                continue  # the policy still is the reference: rounding decides which reward is larger
             assert two[name] == pytest.approx(one[name], rel=1e-5, abs=1e-6), name
 
 
@@ -92,7 +92,7 @@ def test_two_processes_stop_and_go_on_together(tmp_path, make_ctx, compute):
                 facts = train(
                     model,
                     Imitation(GROUPS, all_items(GROUPS)),
-                    settings(devices),
+                    settings(devices, eps=1e-5),  # so that rounding cannot turn steps whose gradient is near zero
                     compute=compute,
                     seed=0,
                     workdir=tmp_path / name,
@@ -104,8 +104,7 @@ def test_two_processes_stop_and_go_on_together(tmp_path, make_ctx, compute):
         assert (facts.steps, facts.stopped) == (4, True)
         weights.append(torch.cat([parameter.detach().flatten() for parameter in model.parameters()]))
     assert looks == [1, 2, 3, 4, 3, 4]
-    # Adam's step has the size of the learning rate however small a gradient is, and rounding turns the smallest.
-    torch.testing.assert_close(weights[1], weights[0], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(weights[1], weights[0], rtol=1e-4, atol=1e-5)
     for one, two in zip(log(tmp_path / "one"), log(tmp_path / "two"), strict=True):
         assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
 

@@ -186,6 +186,20 @@ def test_settings_that_allow_too_few_questions_are_refused(monkeypatch: pytest.M
         generate(200_000, split="dev", min_steps=1, max_steps=1, max_number=5)
 
 
+def test_few_candidates_are_thrown_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What keeps it fast, whatever the machine: hardly any work is done in vain."""
+    proposed = []
+    propose = WordProblems._candidate
+
+    def counting(self: WordProblems, number: int) -> object:
+        proposed.append(number)
+        return propose(self, number)
+
+    monkeypatch.setattr(WordProblems, "_candidate", counting)
+    assert len(generate(3000)) == 3000
+    assert len(proposed) < 2 * 3000
+
+
 def test_wordings_are_complete() -> None:
     known = {"who", "he", "He", "him", "friend", "thing", "things", "groups", "group", "packs", "pack"}
     known |= {"a", "b", "c", "n", "e", "others", "times", "fraction", "earlier"}
