@@ -54,31 +54,19 @@ def _share(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def wrong_result(problem: Problem, draw: random.Random) -> str | None:
+def wrong_result(problem: Problem, text: str, one: Annotation, after: int, draw: random.Random) -> str:
     """Write another result into an annotation, and behind it."""
-    chosen = _computing(problem, draw)
-    if chosen is None:
-        return None
-    text, one, after = chosen
     other = f"{int(one.result) + draw.choice([-1, 1]) * draw.randint(1, max(2, int(one.result) // 2))}"
     return f"{text[: one.start]}<<{one.expression}={other}>>{other}{text[after:]}"
 
 
-def other_text(problem: Problem, draw: random.Random) -> str | None:
+def other_text(problem: Problem, text: str, one: Annotation, after: int, draw: random.Random) -> str:
     """Write another number behind an annotation."""
-    chosen = _computing(problem, draw)
-    if chosen is None:
-        return None
-    text, one, after = chosen
     return f"{text[: one.stop]}{int(one.result) + draw.randint(1, 9)}{text[after:]}"
 
 
-def invented_number(problem: Problem, draw: random.Random) -> str | None:
+def invented_number(problem: Problem, text: str, one: Annotation, after: int, draw: random.Random) -> str | None:
     """Compute with a number that the question does not have."""
-    chosen = _computing(problem, draw)
-    if chosen is None:
-        return None
-    text, one, after = chosen
     operand = draw.choice(list(_NUMBER.finditer(one.expression)) or [None])
     other = draw.randint(3, 200)
     if operand is None or str(other) in _NUMBER.findall(f"{problem.question} {text}"):
@@ -99,10 +87,21 @@ def left_out(problem: Problem, draw: random.Random) -> str | None:
     return None
 
 
-PLANTS: dict[Kind, Callable[[Problem, random.Random], str | None]] = {
-    "equation": wrong_result,
-    "contradiction": other_text,
-    "unknown": invented_number,
+Plant = Callable[[Problem, random.Random], str | None]
+
+
+def _at_an_annotation(change: Callable[[Problem, str, Annotation, int, random.Random], str | None]) -> Plant:
+    def plant(problem: Problem, draw: random.Random) -> str | None:
+        chosen = _computing(problem, draw)
+        return None if chosen is None else change(problem, *chosen, draw)
+
+    return plant
+
+
+PLANTS: dict[Kind, Plant] = {
+    "equation": _at_an_annotation(wrong_result),
+    "contradiction": _at_an_annotation(other_text),
+    "unknown": _at_an_annotation(invented_number),
     "unused": left_out,
 }
 
