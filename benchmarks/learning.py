@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         flush=True,
     )
     outcome = Outcome()
-    for name in options.models.split(","):
+    for name in filter(None, options.models.split(",")):
         for kind in options.kinds.split(","):
             for dtype in options.dtypes.split(","):
                 _compare(options, name, kind, dtype, outcome)
@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--models", default=",".join(MODELS))
+    add("--models", default=",".join(MODELS), help="none where empty")
     add("--kinds", default="sft,dpo")
     add("--contenders", default=",".join([*SHOWN, "theirs"]), help="ours and theirs among them")
     add("--dtypes", default="float32,bfloat16")
