@@ -267,45 +267,53 @@ class Rows:
         return Partial(torch.cat(outs), torch.cat(logsums))
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """How the tokens of chunks, but for the last of each row, look at one thing: their prompts, or their rows.
-
-    Few rows have a chunk in any one step: copying what they look at costs less than wide queries for every row and
-    every prompt.
+class Seen(NamedTuple):
+    """What the tokens of chunks look at: their prompts, or their rows.
 
     Attributes:
-        cache: Keys and values of what is looked at.
+        cache: Keys and values.
         slots: (R,) where in it each row with a chunk looks.
         longest: Tokens to look at, of the row that has most; at least 1.
-        padded: (R, C) flat index of the rows' tokens; anything behind the end.
-        flat: (E,) where in the flattened (R, C) each of the E tokens stands.
         bias: Makes what is added to scores, (R, 1 or H, 1 or C, longest), for a window and a type.
-        biases: Kept for the layers to come.
     """
 
     cache: Cache
     slots: Tensor
     longest: int
+    bias: Callable[[int | None, torch.dtype], Tensor]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """How the tokens of chunks, but for the last of each row, attend.
+
+    Few rows have a chunk in any one step: copying what they look at, one behind the other, costs less than wide queries
+    for every row and every prompt, and than joining two attentions.
+
+    Attributes:
+        seen: What they look at.
+        padded: (R, C) flat index of the rows' tokens; anything behind the end.
+        flat: (E,) where in the flattened (R, C) each of the E tokens stands.
+        biases: Kept for the layers to come.
+    """
+
+    seen: tuple[Seen, ...]
     padded: Tensor
     flat: Tensor
-    bias: Callable[[int | None, torch.dtype], Tensor]
     biases: dict[int | None, Tensor] = field(default_factory=dict)
 
-    def attend(self, call: Call, query: Tensor) -> Partial:
+    def attend(self, call: Call, query: Tensor) -> Tensor:
         """Attend with the query (N, H, D) of all tokens."""
         bias = self.biases.get(call.window)
         if bias is None:
-            bias = self.biases[call.window] = self.bias(call.window, query.dtype)
-        keys, values = self.cache.some(call, self.slots, self.longest)
-        return over(call, _laid_out(query, self.padded), keys, values, bias).flat(self.flat)
-
-
-class Looks(NamedTuple):
-    """How tokens look at their prompts and at their rows."""
-
-    prompt: Prompts | Chunk
-    own: Rows | Chunk
+            parts = [seen.bias(call.window, query.dtype) for seen in self.seen]
+            bias = parts[0]
+            if len(parts) > 1:
+                bias = torch.cat([part.expand(-1, -1, self.padded.shape[1], -1) for part in parts], 3)
+            self.biases[call.window] = bias
+        copies = [seen.cache.some(call, seen.slots, seen.longest) for seen in self.seen]
+        keys, values = (part[0] if len(part) == 1 else torch.cat(part, 2) for part in zip(*copies, strict=True))
+        return over(call, _laid_out(query, self.padded), keys, values, bias).flat(self.flat).out
 
 
 @dataclass(frozen=True)
@@ -316,16 +324,19 @@ class Decode:
         cache: Of the rows' own tokens, those behind the prompt's.
         slots: (N,) each token's row; the first S tokens of the flat list are the rows' last ones.
         positions: (N,) its position there.
-        last: How these S look.
-        chunks: How the tokens of chunks look, which come behind them; None where no row has one.
+        prompts: How these S look at prompts.
+        rows: How they look at their rows.
+        chunks: How the tokens of chunks attend, which come behind them: in modules that look at prompts alone, and in
+            the others; None where no row has one.
         cross_modules: Modules that look at prompts alone; where there are none, all look at prompt and row.
     """
 
     cache: Cache
     slots: Tensor
     positions: Tensor
-    last: Looks
-    chunks: Looks | None
+    prompts: Prompts
+    rows: Rows
+    chunks: tuple[Chunk, Chunk] | None
     cross_modules: frozenset[nn.Module]
 
     def attend(self, call: Call) -> Tensor:
@@ -335,14 +346,15 @@ class Decode:
             keys, values = self.cache.of(call.module, call.key, call.value)
             keys[self.slots, :, self.positions] = call.key[0].transpose(0, 1)
             values[self.slots, :, self.positions] = call.value[0].transpose(0, 1)
-        rows = len(self.last.prompt.flat)
-        out = self._seen(call, query[:rows], self.last)
-        if self.chunks is not None:
-            out = torch.cat((out, self._seen(call, query, self.chunks)))
-        return out[None]
-
-    def _seen(self, call: Call, query: Tensor, looks: Looks) -> Tensor:
+        last = query[: len(self.prompts.flat)]
         if call.module in self.cross_modules:
-            return looks.prompt.attend(call, query).out
-        own = looks.own.attend(call, query)
-        return own.out if self.cross_modules else own.joined(looks.prompt.attend(call, query))
+            out = self.prompts.attend(call, last).out
+        elif self.cross_modules:
+            out = self.rows.attend(call, last).out
+        else:
+            out = self.rows.attend(call, last).joined(self.prompts.attend(call, last))
+        if self.chunks is not None:
+            crossing, others = self.chunks
+            chunk = crossing if call.module in self.cross_modules else others
+            out = torch.cat((out, chunk.attend(call, query)))
+        return out[None]

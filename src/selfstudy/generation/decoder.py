@@ -24,10 +24,10 @@ from selfstudy.generation.attention import (
     Cache,
     Chunk,
     Decode,
-    Looks,
     Prefill,
     Prompts,
     Rows,
+    Seen,
     causal_bias,
     prompt_bias,
 )
@@ -143,15 +143,15 @@ class Decoder:
             parts += _chunks(chunk_slots, chunk_positions, len(rows), prompt_of)
         token_ids, own, at, behind_prompt, prompt_lengths, padded, flat, *chunked = self._to_device(*parts)
         longest_prompt = int(lengths[users > 0].max(initial=1))
-        last = Looks(
+        looks = (
             Prompts(self.prompts, padded, flat, prompt_lengths, longest_prompt, behind_prompt),
             Rows(self.cache, _bands(position_of[: len(rows)] + 1), at, self._table),
         )
         chunks = None
         if chunked:
             longest_prompt = max(1, int(lengths[prompt_of[chunk_slots]].max()))
-            chunks = self._chunk_looks(chunked, prompt_lengths, longest_prompt, int(chunk_positions.max()) + 1)
-        step = Decode(self.cache, own, at, last, chunks, frozenset(self._cross))
+            chunks = self._chunk(chunked, prompt_lengths, longest_prompt, int(chunk_positions.max()) + 1)
+        step = Decode(self.cache, own, at, *looks, chunks, frozenset(self._cross))
         if not self._cross:
             return self._forward(step, len(rows), input_ids=token_ids[None], position_ids=behind_prompt[None])
         return self._forward(
@@ -164,10 +164,10 @@ class Decoder:
             past_key_values=_PromptKeys([self.prompts.layers[module] for module in self._cross], at),
         )
 
-    def _chunk_looks(
+    def _chunk(
         self, chunked: Sequence[Tensor], prompt_lengths: Tensor, longest_prompt: int, longest: int
-    ) -> Looks:
-        """Return how chunks look, given the arrays of :func:`_chunks`."""
+    ) -> tuple[Chunk, Chunk]:
+        """Return how chunks attend to prompts alone, and elsewhere, given the arrays of :func:`_chunks`."""
         rows, prompts, padded, positions, flat = chunked
         lengths = prompt_lengths[prompts]
         past = 0 if self._cross else lengths[:, None]
@@ -178,10 +178,9 @@ class Decoder:
         def at_rows(window: int | None, dtype: torch.dtype) -> Tensor:
             return causal_bias(positions, longest, window, self._table, dtype)
 
-        return Looks(
-            Chunk(self.prompts, prompts, longest_prompt, padded, flat, at_prompts),
-            Chunk(self.cache, rows, longest, padded, flat, at_rows),
-        )
+        prompt = Seen(self.prompts, prompts, longest_prompt, at_prompts)
+        row = Seen(self.cache, rows, longest, at_rows)
+        return Chunk((prompt,), padded, flat), Chunk((row,) if self._cross else (prompt, row), padded, flat)
 
     def _forward(self, step: Step, keep: int, **inputs: Any) -> Tensor:
         def narrow(_: nn.Module, hidden: tuple[Any, ...]) -> tuple[Any, ...]:
