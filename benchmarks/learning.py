@@ -341,8 +341,8 @@ def _work(task: Task) -> tuple[float, float]:
                 logprobs(model, groups)
             operations += 3 * counted.get_total_flops()
             laid_out = collate(groups, decoder_start(model))
-            prompts = [] if laid_out.prompts is None else [laid_out.prompts.rows, laid_out.prompts.users]
-            for rows in (laid_out.rows, *prompts):
+            seen = laid_out.prompts
+            for rows in (laid_out.rows, *((seen.rows, seen.read, seen.readers) if seen else ())):
                 there, empty = rows.padding
                 places, padding = places + there, padding + empty
     return operations / len(items), padding / places

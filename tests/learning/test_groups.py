@@ -33,11 +33,11 @@ def test_seq2seq_encodes_each_prompt_once_and_shifts_the_decoder():
     assert batch.prompts.input_ids.tolist() == [5, 6, 9]
     assert batch.prompts.position_ids.tolist() == [0, 1, 0]
     assert [band.tolist() for band in batch.prompts.rows.places] == [[[0, 1]], [[2]]]
-    assert [band.tolist() for band in batch.prompts.whole.places] == [[[0, 1], [2, 0]]]
+    assert [band.tolist() for band in batch.prompts.read.places] == [[[0, 1]], [[2]]]
     assert batch.input_ids.tolist() == [3, 7, 3, 3]
     assert batch.position_ids.tolist() == [0, 1, 0, 0]
     assert [band.tolist() for band in batch.rows.places] == [[[0, 1]], [[2], [3]]]
-    assert [band.tolist() for band in batch.prompts.users.places] == [[[0, 1, 2], [3, 0, 0]]]
+    assert [band.tolist() for band in batch.prompts.readers.places] == [[[0, 1, 2]], [[3]]]
     assert batch.predicts.tolist() == [0, 1, 2, 3]
     assert batch.positions == 7
 
@@ -82,8 +82,8 @@ def test_micro_batches_cover_the_step_within_the_limit(seed, limit, seq2seq, dat
             assert laid_out.positions <= limit
             assert laid_out.rows.padding[0] <= PLACES * limit
             if seq2seq:
-                assert laid_out.prompts.users.padding[0] <= PLACES * limit
-                assert laid_out.prompts.whole.padding[0] <= PLACES * limit
+                assert laid_out.prompts.readers.padding[0] <= PLACES * limit
+                assert laid_out.prompts.read.padding[0] <= PLACES * limit
     for group, members in enumerate(groups):
         mine = [index for index in batch if items[index].group == group]
         needed = list({c for index in mine for c in items[index].completions})
@@ -110,7 +110,7 @@ def test_an_encoders_prompts_do_not_wait_for_one_with_many_readers():
     assert len(parts) > 1
     for part in parts:
         laid_out = collate(select(groups, [items[index] for index in part])[0], 0)
-        assert laid_out.prompts.users.padding[0] <= PLACES * 8192
+        assert laid_out.prompts.readers.padding[0] <= PLACES * 8192
 
 
 @given(st.integers(0, 99))
@@ -153,7 +153,7 @@ def test_rows_hold_every_token_where_it_belongs(seed, seq2seq):
 
 def test_every_tensor_of_a_batch_moves():
     moved = collate([Group("a", (5,), ((1, 2), (3,)))], 0).to(torch.device("meta"))
-    found = [moved, moved.rows, moved.prompts, moved.prompts.rows, moved.prompts.whole, moved.prompts.users]
+    found = [moved, moved.rows, moved.prompts, moved.prompts.rows, moved.prompts.read, moved.prompts.readers]
     values = [getattr(one, field.name) for one in found for field in fields(one)]
     values = [part for value in values for part in (value if isinstance(value, tuple) else [value])]
     tensors = [value for value in values if isinstance(value, torch.Tensor)]

@@ -120,23 +120,21 @@ class Cross:
     """Tokens of completions see their prompt: a decoder's attention to the encoder.
 
     Attributes:
-        users: One band (G, M): the tokens that look at each prompt.
-        prompts: One band (G, P): the encoder's output.
-        mask: (G, 1, 1, P) HIDDEN behind the end of each prompt.
+        readers: The tokens that look at each prompt.
+        prompts: The encoder's output, in the same bands.
+        masks: (R, 1, 1, L) of each band: HIDDEN behind the end of each prompt.
     """
 
-    users: Rows
+    readers: Rows
     prompts: Rows
-    mask: Tensor
+    masks: Sequence[Tensor]
 
     def attend(self, call: Call) -> Tensor:
         """Attend to the prompts; their keys and values are computed once, whatever number of completions they have."""
-        ((query,), (key,), (value,)) = (
-            self.users.lay_out(call.query),
-            self.prompts.lay_out(call.key),
-            self.prompts.lay_out(call.value),
-        )
-        return self.users.flatten([_attend(call, query, key, value, self.mask)])
+        queries = self.readers.lay_out(call.query)
+        keys, values = (self.prompts.lay_out(part) for part in (call.key, call.value))
+        bands = zip(queries, keys, values, self.masks, strict=True)
+        return self.readers.flatten([_attend(call, query, key, value, mask) for query, key, value, mask in bands])
 
 
 def ends(places: Tensor, lengths: Tensor) -> Tensor:

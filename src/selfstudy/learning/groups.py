@@ -78,16 +78,16 @@ class PromptBatch:
     Attributes:
         input_ids: (S,) The encoder's inputs.
         position_ids: (S,) Of each token in its prompt.
-        rows: The prompts as rows, in bands.
-        whole: The prompts as rows in their order, in one band.
-        users: The decoder's tokens that look at each prompt, likewise.
+        rows: The prompts as rows.
+        read: The same, in the bands of their readers.
+        readers: The decoder's tokens that look at each prompt, a row for each prompt.
     """
 
     input_ids: Tensor
     position_ids: Tensor
     rows: Rows
-    whole: Rows
-    users: Rows
+    read: Rows
+    readers: Rows
 
 
 def _moved(batch: Any, device: torch.device) -> Any:
@@ -150,7 +150,7 @@ def collate(groups: Sequence[Group], decoder_start: int | None) -> Batch:
     return Batch(
         input_ids=torch.tensor(ids),
         position_ids=torch.tensor(positions),
-        rows=_rows(rows, len(ids), _PADDING),
+        rows=_rows(rows, len(ids)),
         predicts=torch.tensor(predicts),
         labels=labels,
         counted=counted,
@@ -165,29 +165,42 @@ def _prompts(groups: Sequence[Group], users: Sequence[Sequence[int]], tokens: in
     ends = list(accumulate(len(group.prompt_ids) for group in groups))
     rows = [range(end - len(g.prompt_ids), end) for g, end in zip(groups, ends, strict=True)]
     positions = list(chain.from_iterable(range(len(row)) for row in rows))
-    banded, whole = (_rows(rows, len(ids), padding) for padding in (_PADDING, 1))
-    return PromptBatch(torch.tensor(ids), torch.tensor(positions), banded, whole, _rows(users, tokens, 1))
+    bands = _bands([list(map(len, users)), list(map(len, rows))])
+    read, readers = _laid_out(rows, bands, len(ids)), _laid_out(users, bands, tokens)
+    return PromptBatch(torch.tensor(ids), torch.tensor(positions), _rows(rows, len(ids)), read, readers)
 
 
-# Of the places of a band of rows; more bands take more calls.
-_PADDING = 0.1
+_PADDING = 0.1  # of the places of a band; more bands take more calls
 
 
-def _rows(rows: Sequence[Sequence[int]], tokens: int, padding: float) -> Rows:
-    """Lay rows of flat indices out in bands, of whose places at most a share is padding; 1 keeps them in one band.
+def _rows(rows: Sequence[Sequence[int]], tokens: int) -> Rows:
+    """Lay rows of flat indices out in bands."""
+    return _laid_out(rows, _bands([list(map(len, rows))]), tokens)
 
-    Padding has index 0. A token's home is the first row that has it.
+
+def _bands(sides: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Put rows of similar length in bands; of the places of a band at most a share is padding.
+
+    Args:
+        sides: The lengths of the rows; several times where rows of one list look at rows of another, row by row.
+
+    Returns:
+        Indices of the rows of each band, longest first.
     """
-    order = sorted(range(len(rows)), key=lambda row: -len(rows[row])) if padding < 1 else list(range(len(rows)))
     bands: list[list[int]] = []
-    filled = 0
-    for row in order:
-        if bands and filled + len(rows[row]) >= (1 - padding) * (len(bands[-1]) + 1) * len(rows[bands[-1][0]]):
-            bands[-1].append(row)
-            filled += len(rows[row])
+    for row in sorted(range(len(sides[0])), key=lambda row: [-lengths[row] for lengths in sides]):
+        for band in reversed(bands):
+            joined = [[lengths[one] for one in (*band, row)] for lengths in sides]
+            if all(sum(lengths) >= (1 - _PADDING) * len(lengths) * max(lengths) for lengths in joined):
+                band.append(row)
+                break
         else:
             bands.append([row])
-            filled = len(rows[row])
+    return bands
+
+
+def _laid_out(rows: Sequence[Sequence[int]], bands: Sequence[Sequence[int]], tokens: int) -> Rows:
+    """Lay rows out in these bands. Padding has index 0. A token's home is the first row that has it."""
     places, lengths, flat, real = [], [], [], []
     for band in bands:
         length = np.array([len(rows[row]) for row in band])

@@ -99,12 +99,12 @@ def _flat_logits(model: PreTrainedModel, batch: Batch) -> Tensor:
                 stack.enter_context(placed(stage.embed_positions, where))
         seen = None if parts.encoder_bias is None else _bias(parts.encoder_bias, prompts.rows)
         encoded = encoder(input_ids=prompts.input_ids[None], step=Full(prompts.rows, seen)).last_hidden_state
-        behind = ends(prompts.whole.places[0], prompts.whole.lengths[0])
+        behind = tuple(map(ends, prompts.read.places, prompts.read.lengths))
         bias = None
         if parts.decoder_bias is not None:
             bias = _bias(parts.decoder_bias, batch.rows)
             bias = bias.masked_fill(torch.ones_like(bias, dtype=torch.bool).triu(1), HIDDEN)
-        step = Causal(batch.rows, bias, dict.fromkeys(parts.cross, Cross(prompts.users, prompts.whole, behind)))
+        step = Causal(batch.rows, bias, dict.fromkeys(parts.cross, Cross(prompts.readers, prompts.read, behind)))
         logits = model(
             encoder_outputs=BaseModelOutput(last_hidden_state=encoded),
             decoder_input_ids=batch.input_ids[None],
