@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,16 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, GenerationConfig
 
 from selfstudy.errors import ModelError
-from selfstudy.models.load import family, fill_id, is_tied, load_config, load_model, load_tokenizer, save_model
+from selfstudy.models.load import (
+    family,
+    fill_id,
+    fuse_activations,
+    is_tied,
+    load_config,
+    load_model,
+    load_tokenizer,
+    save_model,
+)
 from selfstudy.models.presets import create
 from selfstudy.models.tokenizers import train_tokenizer
 from tests.fakes import BRACKET_CORPUS, CORPUS, llama_tokenizer, tiny_llama, tiny_t5
@@ -54,7 +64,9 @@ def test_loaded_model_computes_the_same(saved):
     loaded = load_model(folder)
     assert not loaded.training
     assert type(loaded) is type(model)
-    assert torch.equal(logits(loaded), logits(model))
+    expected = deepcopy(model)
+    fuse_activations(expected)
+    assert torch.equal(logits(loaded), logits(expected))
     assert is_tied(loaded) == is_tied(model)
     text = "Tom has 12 apples"
     assert load_tokenizer(folder)(text)["input_ids"] == tokenizer(text)["input_ids"]
@@ -140,9 +152,21 @@ def test_flan_t5_as_published_keeps_its_output_layer(tmp_path):
     del config["scale_decoder_outputs"]
     (tmp_path / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}))
     loaded = load_model(tmp_path)
+    fuse_activations(model)
     assert torch.equal(logits(loaded), logits(model.eval()))
     loaded.tie_weights()  # as FSDP's preparation does
     assert torch.equal(logits(loaded), logits(model))
+
+
+def test_gelu_with_tanh_is_one_operation_with_the_published_values(tmp_path):
+    """As the library spells it out (Hendrycks and Gimpel 2016, arXiv 1606.08415, section 2), up to rounding."""
+    tiny_t5(300, feed_forward_proj="gated-gelu").save_pretrained(tmp_path)
+    activations = [block.layer[-1].DenseReluDense.act for block in load_model(tmp_path).encoder.block]
+    assert all(type(activation) is torch.nn.GELU for activation in activations)
+    x = torch.linspace(-8, 8, 4001, dtype=torch.float64)
+    published = 0.5 * x * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3)))
+    torch.testing.assert_close(activations[0](x), published, rtol=1e-12, atol=1e-12)
+    assert load_model(tmp_path).config.dense_act_fn == "gelu_new"  # what is saved stays what it was
 
 
 def test_tied_weights_are_written_once(tmp_path):
