@@ -9,11 +9,11 @@ from decimal import ROUND_HALF_UP, Decimal, localcontext
 from fractions import Fraction
 
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, event, example, given, settings
 from hypothesis import strategies as st
 
 from selfstudy.judging import expressions
-from selfstudy.judging.expressions import ExpressionError, calculate, evaluate, format_result
+from selfstudy.judging.expressions import ExpressionError, calculate, evaluate, format_result, steps
 
 
 @pytest.mark.parametrize(
@@ -204,6 +204,26 @@ trees = st.recursive(
     ),
     max_leaves=6,
 )
+
+
+def test_steps_come_in_the_order_of_computing() -> None:
+    """Tighter signs first, then from left to right; a sign in front of a number is no step."""
+    found = [f"{left}{sign}{right}={value}" for left, sign, right, value in steps("2 + 3*-4 - (5-1)/8")]
+    assert found == ["3*-4=-12", "2+-12=-10", "5-1=4", "4/8=1/2", "-10-1/2=-21/2"]
+    assert steps("7") == []
+
+
+@given(trees)
+def test_the_last_step_gives_the_value(tree: tuple[str, Fraction | None]) -> None:
+    """But for a sign in front of it all."""
+    text, value = tree
+    try:
+        expected, done = evaluate(text), steps(text)
+    except ExpressionError as refusal:
+        event(str(refusal))
+    else:
+        assert not done or abs(done[-1][3]) == abs(expected)
+        assert value == expected
 
 
 @given(trees)

@@ -36,6 +36,9 @@ _INFIXES = ("+", "-", "*", "/")
 _PRECEDENCE = {"(": 0, "+": 1, "-": 1, "*": 2, "/": 2, "positive": 3, "negative": 3}
 
 
+Operation = tuple[Fraction, str, Fraction, Fraction]  # left, sign, right, value
+
+
 class ExpressionError(ValueError):
     """An expression has no value here; the message begins with the reason."""
 
@@ -47,10 +50,24 @@ def evaluate(expression: str) -> Fraction:
         ExpressionError: ``syntax``, ``division by zero``, ``too long``, ``too deep``, ``too many operators`` or
             ``too large``. Nothing else is ever raised.
     """
+    return _worked_out(expression)[0]
+
+
+def steps(expression: str) -> list[Operation]:
+    """Return the operations of an expression in the order in which they are computed.
+
+    Raises:
+        ExpressionError: As :func:`evaluate`.
+    """
+    return _worked_out(expression)[1]
+
+
+def _worked_out(expression: str) -> tuple[Fraction, list[Operation]]:
     if len(expression) > MAX_CHARACTERS:
         raise ExpressionError(f"too long: {len(expression)} characters, at most {MAX_CHARACTERS}")
     values: list[Fraction] = []
     waiting: list[str] = []  # operators and opening parentheses, precedence rising between parentheses
+    done: list[Operation] = []
     operators = 0
     operand_next = True  # the one bit of grammar: does an operand or an operator come next?
     for token in _tokens(expression):
@@ -62,7 +79,7 @@ def evaluate(expression: str) -> Fraction:
             if waiting.count("(") > MAX_DEPTH:
                 raise ExpressionError(f"too deep: more than {MAX_DEPTH} open parentheses")
         elif token == ")" and not operand_next and "(" in waiting:
-            _apply(waiting, values, 1)
+            _apply(waiting, values, 1, done)
             waiting.pop()
         elif token == "%" and not operand_next:
             values.append(_combine("/", values.pop(), Fraction(100)))
@@ -73,7 +90,7 @@ def evaluate(expression: str) -> Fraction:
             if operand_next:  # binds to what follows, so nothing that waits can be applied yet
                 waiting.append(_PREFIXES[token])
             else:
-                _apply(waiting, values, _PRECEDENCE[token])
+                _apply(waiting, values, _PRECEDENCE[token], done)
                 waiting.append(token)
                 operand_next = True
         else:
@@ -81,10 +98,10 @@ def evaluate(expression: str) -> Fraction:
             raise ExpressionError(f"syntax: {token!r} where {wanted} belongs")
     if operand_next:
         raise ExpressionError("syntax: ends where a number belongs")
-    _apply(waiting, values, 1)
+    _apply(waiting, values, 1, done)
     if waiting:
         raise ExpressionError("syntax: a parenthesis is not closed")
-    return values[0]
+    return values[0], done
 
 
 def format_result(value: Fraction, decimals: int = 2) -> str:
@@ -144,7 +161,7 @@ def _number(text: str) -> Fraction:
     return Fraction(int(whole + places), 10 ** len(places))
 
 
-def _apply(waiting: list[str], values: list[Fraction], precedence: int) -> None:
+def _apply(waiting: list[str], values: list[Fraction], precedence: int, done: list[Operation]) -> None:
     """Apply the operators that wait since the last open parenthesis and bind at least as tightly."""
     while waiting and _PRECEDENCE[waiting[-1]] >= precedence:
         operator = waiting.pop()
@@ -154,7 +171,9 @@ def _apply(waiting: list[str], values: list[Fraction], precedence: int) -> None:
         elif operator == "positive":
             values.append(right)
         else:
-            values.append(_combine(operator, values.pop(), right))
+            left = values.pop()
+            values.append(_combine(operator, left, right))
+            done.append((left, operator, right, values[-1]))
 
 
 def _combine(operator: str, left: Fraction, right: Fraction) -> Fraction:

@@ -67,6 +67,7 @@ class LoadProblems(Stage):
     """
 
     kind: ClassVar[str] = "problems"
+    version: ClassVar[int] = 2
     settings: ProblemSettings
     seed: int
 

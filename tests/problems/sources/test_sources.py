@@ -157,6 +157,30 @@ def test_asdiv_keeps_items_with_one_number() -> None:
     assert second.question == "If Bo walks 3 km and 4 km, how far is that?"
 
 
+@pytest.mark.parametrize(
+    ("formula", "answer", "solution"),
+    [
+        ("(3+4)*2=14", "14", "3 + 4 = <<3+4=7>>7\n7 * 2 = <<7*2=14>>14\n#### 14"),
+        ("11-(2*3)=5", "5", "2 * 3 = <<2*3=6>>6\n11 - 6 = <<11-6=5>>5\n#### 5"),
+        ("0.5+2.25=2.75", "2.75", "0.5 + 2.25 = <<0.5+2.25=2.75>>2.75\n#### 2.75"),
+        ("7/2=3 r1", "3", None),  # not what the formula gives
+        ("10/3=3.33", "3.33", None),  # not exact
+        ("lcm(3,4)=12", "12", None),  # no arithmetic
+        ("9=9", "9", None),  # no operation
+        (None, "9", None),
+    ],
+)
+def test_asdiv_solutions_come_from_exact_formulas(
+    tmp_path: Path, formula: str | None, answer: str, solution: str | None
+) -> None:
+    """Line by line in the order of computing, each annotated; none where the formula does not give the answer."""
+    told = "" if formula is None else f"<Formula>{formula}</Formula>"
+    item = f'<Problem ID="a"><Body>b</Body><Question>q?</Question><Answer>{answer} (cm)</Answer>{told}</Problem>'
+    (tmp_path / "ASDiv.xml").write_text(f"<all>{item}</all>")
+    (problem,) = read("asdiv", path=str(tmp_path))
+    assert problem.solution == solution
+
+
 def test_asdiv_folds() -> None:
     def ids(**settings: Any) -> list[str]:
         return [problem.id[-4:] for problem in read("asdiv", path=str(OWN), **settings)]
@@ -341,6 +365,14 @@ class TestRealFiles:
         assert len(everything) == 1218
         assert set().union(*folds) == everything
         assert {p.id for p in read("asdiv", fold=2, part="rest")} == everything - folds[2]
+
+    def test_asdiv_solutions(self) -> None:
+        problems = read("asdiv", fold=0)
+        solved = [problem for problem in problems if problem.solution is not None]
+        assert len(problems) - len(solved) == 29  # 28 formulas with a remainder, and 10/3=3.333
+        for problem in solved:
+            assert problem.solution is not None
+            assert normalise(find_answer(problem.solution) or "") == problem.answer
 
 
 def test_bad_row_reads_well() -> None:

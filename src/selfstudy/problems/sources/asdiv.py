@@ -1,4 +1,4 @@
-"""ASDiv (Miao et al. 2020): 2305 diverse problems as XML, a test set without solutions.
+"""ASDiv (Miao et al. 2020): 2305 diverse problems as XML.
 
 Kept are the items with one numeric answer. The rule: ``Answer``, stripped, is one number and nothing else, or one
 number followed by one parenthesised unit. A number has an optional minus sign, digits with optional thousands
@@ -6,6 +6,9 @@ commas and decimal places, and optionally a fraction's denominator, the fraction
 ``9 (apples)``, ``0.46 (dollars)``, ``383``, ``5/2``, ``-(1/3)``. Left out are several values (``8; 40``), clock times
 and ratios (``5:45``, ``2:3``), ordinals and dates (``6th``), names, and yes or no. This keeps n = 2093 of 2305
 (Wang, Li and Lu 2024 used 2096 and give no rule).
+
+Worked solutions are built from ``Formula`` (``11-(2*3)=5``), a line for each operation with its annotation, where it is
+arithmetic whose exact value is the answer.
 
 The folds are those of ASDiv-A, the arithmetic subset of 1218 items, in five files of ids beside the XML.
 """
@@ -22,6 +25,7 @@ from pydantic import Field, model_validator
 
 from selfstudy.config import Place
 from selfstudy.errors import DataError
+from selfstudy.judging.expressions import MAX_PLACES, ExpressionError, exact_places, format_result, steps
 from selfstudy.problems.files import Hub, locate
 from selfstudy.problems.rows import BadRow, Row, number_of, problems_from, read_rows, text_of
 from selfstudy.problems.sources import ProblemSource
@@ -87,15 +91,34 @@ def _problem(row: Row) -> Problem:
     match = _ONE_NUMBER.fullmatch(text_of(row, "Answer"))
     assert match is not None  # _has_one_number
     value = Row(row.file, row.line, {"Answer": match["value"].replace("(", "").replace(")", "")})
-    meta: dict[str, Any] = {"formula": row.values.get("Formula"), "type": row.values.get("Solution-Type")}
+    answer = number_of(value, "Answer")
+    formula = row.values.get("Formula")
+    meta: dict[str, Any] = {"formula": formula, "type": row.values.get("Solution-Type")}
     if match["unit"]:
         meta["unit"] = match["unit"].strip()
     return Problem(
         id=f"asdiv/test/{text_of(row, 'ID')}",
         question=join_question(text_of(row, "Body"), text_of(row, "Question")),
-        answer=number_of(value, "Answer"),
+        answer=answer,
+        solution=_solution(formula, answer) if isinstance(formula, str) else None,
         meta={key: text for key, text in meta.items() if text},
     )
+
+
+def _solution(formula: str, answer: str) -> str | None:
+    """Work a formula such as ``(3+4)*2=14`` out; None where it is not arithmetic that gives the answer exactly."""
+    try:
+        done = steps(formula.partition("=")[0])
+    except ExpressionError:
+        return None
+    numbers = [number for left, _, right, value in done for number in (left, right, value)]
+    if not done or any(exact_places(number, MAX_PLACES) is None for number in numbers):
+        return None
+    lines = []
+    for left, sign, right, value in done:
+        a, b, result = (format_result(number) for number in (left, right, value))
+        lines.append(f"{a} {sign} {b} = <<{a}{sign}{b}={result}>>{result}")
+    return "\n".join([*lines, f"#### {answer}"]) if format_result(done[-1][3]) == answer else None
 
 
 def _lower_case(rows: Iterator[Row | BadRow]) -> Iterator[Row | BadRow]:
