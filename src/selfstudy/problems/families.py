@@ -2,7 +2,7 @@
 
 A family is one kind of situation. Placeholders of its texts: ``{a}`` … ``{d}`` are stated numbers; ``{who}`` is a person,
 ``{he}``, ``{He}``, ``{his}`` and ``{him}`` likewise, ``{friend}`` another one; ``{things}`` and ``{others}`` are two kinds
-of things, ``{place}`` is a place. Steps name what they compute, so that later ones can use it.
+of things, ``{place}`` is a place; units are such as ``{dollars}``, in which another may stand. Steps name what they compute, so that later ones can use it.
 
 Every family has eight wordings, in an order that matters: :mod:`selfstudy.problems.sources.stories` learns from the first
 five (in pretraining from four of these, where the family is known to it), measures progress on the sixth, and keeps the
@@ -27,6 +27,14 @@ THINGS = (
     "apples", "books", "pens", "coins", "cards", "eggs", "cookies", "stones", "shells", "balls", "stamps", "flowers",
     "marbles", "stickers", "buttons", "candles", "pears", "ribbons", "badges", "beads",
 )  # fmt: skip
+# What placeholders of the same names stand for; ``{foot}`` is one of the ``{feet}``.
+UNITS: Mapping[str, tuple[str, ...]] = {
+    "dollars": ("dollars", "euros", "pounds", "crowns"),
+    "miles": ("miles", "kilometres"),
+    "cups": ("cups", "bowls", "jugs"),
+    "feet": ("feet", "metres", "yards"),
+}
+SINGULAR = {"feet": "foot", "metres": "metre", "yards": "yard"}
 PLACES = ("market", "school", "library", "farm", "bakery", "harbour", "museum", "station", "garden", "theatre")
 
 
@@ -196,19 +204,21 @@ FAMILIES: tuple[Family, ...] = (
         "train",
         {"a": (2, 9), "b": (2, 15), "c": (2, 9), "d": (2, 15)},
         (
-            Step("first", "a", "*", "b", ("The {things} cost {e} dollars.", "{e} dollars for the {things}.")),
-            Step("second", "c", "*", "d", ("The {others} cost {e} dollars.", "{e} dollars for the {others}.")),
-            Step("all", "first", "+", "second", ("In all {e} dollars.", "Together {e} dollars.", "The sum is {e}.")),
+            Step("first", "a", "*", "b", ("The {things} cost {e} {dollars}.", "{e} {dollars} for the {things}.")),
+            Step("second", "c", "*", "d", ("The {others} cost {e} {dollars}.", "{e} {dollars} for the {others}.")),
+            Step(
+                "all", "first", "+", "second", ("In all {e} {dollars}.", "Together {e} {dollars}.", "The sum is {e}.")
+            ),
         ),
         (
-            "{who} buys {a} {things} for {b} dollars each and {c} {others} for {d} dollars each. How much does {he} pay in all?",
-            "A shop sells {things} at {b} dollars each and {others} at {d} dollars each. What do {a} {things} and {c} {others} cost together?",
-            "{a} {things} at {b} dollars apiece and {c} {others} at {d} dollars apiece are on the bill. How many dollars is that in all?",
-            "{who} needs {a} {things} and {c} {others}. One of the {things} costs {b} dollars, one of the {others} {d} dollars. How much money does {he} need?",
-            "The {place} ordered {a} {things} and {c} {others}. If the {things} are {b} dollars each and the {others} are {d} dollars each, what does it pay in all?",
-            "{who} pays {b} dollars for each of {a} {things}, and {d} dollars for each of {c} {others}. How many dollars does {he} spend in all?",
-            "How much are {a} {things} and {c} {others} together, when each of the {things} is {b} dollars and each of the {others} is {d} dollars?",
-            "At {b} dollars apiece {who} takes {a} {things}; at {d} dollars apiece {he} takes {c} {others}. Find what {he} has to pay in dollars for everything.",
+            "{who} buys {a} {things} for {b} {dollars} each and {c} {others} for {d} {dollars} each. How much does {he} pay in all?",
+            "A shop sells {things} at {b} {dollars} each and {others} at {d} {dollars} each. What do {a} {things} and {c} {others} cost together?",
+            "{a} {things} at {b} {dollars} apiece and {c} {others} at {d} {dollars} apiece are on the bill. How many {dollars} is that in all?",
+            "{who} needs {a} {things} and {c} {others}. One of the {things} costs {b} {dollars}, one of the {others} {d} {dollars}. How much money does {he} need?",
+            "The {place} ordered {a} {things} and {c} {others}. If the {things} are {b} {dollars} each and the {others} are {d} {dollars} each, what does it pay in all?",
+            "{who} pays {b} {dollars} for each of {a} {things}, and {d} {dollars} for each of {c} {others}. How many {dollars} does {he} spend in all?",
+            "How much are {a} {things} and {c} {others} together, when each of the {things} is {b} {dollars} and each of the {others} is {d} {dollars}?",
+            "At {b} {dollars} apiece {who} takes {a} {things}; at {d} {dollars} apiece {he} takes {c} {others}. Find what {he} has to pay in {dollars} for everything.",
         ),
     ),
     Family(
@@ -263,27 +273,37 @@ FAMILIES: tuple[Family, ...] = (
         "train",
         {"a": (3, 60), "b": (2, 8), "c": (3, 60), "d": (2, 8)},
         (
-            Step("first", "a", "*", "b", ("The first part is {e} miles.", "First {e} miles.", "{e} miles at first.")),
             Step(
-                "second", "c", "*", "d", ("The second part is {e} miles.", "Then {e} miles.", "{e} miles after that.")
+                "first",
+                "a",
+                "*",
+                "b",
+                ("The first part is {e} {miles}.", "First {e} {miles}.", "{e} {miles} at first."),
+            ),
+            Step(
+                "second",
+                "c",
+                "*",
+                "d",
+                ("The second part is {e} {miles}.", "Then {e} {miles}.", "{e} {miles} after that."),
             ),
             Step(
                 "all",
                 "first",
                 "+",
                 "second",
-                ("In all {e} miles.", "Together {e} miles.", "The whole way is {e} miles."),
+                ("In all {e} {miles}.", "Together {e} {miles}.", "The whole way is {e} {miles}."),
             ),
         ),
         (
-            "{who} drives for {b} hours at {a} miles an hour and then for {d} hours at {c} miles an hour. How many miles does {he} drive?",
-            "A train goes {a} miles an hour for {b} hours, then {c} miles an hour for {d} hours. How many miles does it go?",
-            "{who} rides at {a} miles per hour for {b} hours and at {c} miles per hour for another {d} hours. How long is the ride in miles?",
-            "For {b} hours a boat makes {a} miles each hour, and for {d} more hours {c} miles each hour. How many miles is that?",
-            "On the way to the {place}, {who} does {a} miles an hour for {b} hours, and {c} miles an hour for the last {d} hours. How many miles away is the {place}?",
-            "{who} travels {b} hours by bus at {a} miles per hour and {d} hours by car at {c} miles per hour. What distance in miles does {he} cover?",
-            "A bird's speed is {a} miles per hour. After {b} hours the wind turns, its speed becomes {c} miles per hour, and {d} hours later it lands. How many miles has it flown?",
-            "The first {b} hours of {who}'s trip pass at {a} miles per hour, its other {d} hours at {c} miles per hour. Find the length of the whole trip.",
+            "{who} drives for {b} hours at {a} {miles} an hour and then for {d} hours at {c} {miles} an hour. How many {miles} does {he} drive?",
+            "A train goes {a} {miles} an hour for {b} hours, then {c} {miles} an hour for {d} hours. How many {miles} does it go?",
+            "{who} rides at {a} {miles} per hour for {b} hours and at {c} {miles} per hour for another {d} hours. How long is the ride in {miles}?",
+            "For {b} hours a boat makes {a} {miles} each hour, and for {d} more hours {c} {miles} each hour. How many {miles} is that?",
+            "On the way to the {place}, {who} does {a} {miles} an hour for {b} hours, and {c} {miles} an hour for the last {d} hours. How many {miles} away is the {place}?",
+            "{who} travels {b} hours by bus at {a} {miles} per hour and {d} hours by car at {c} {miles} per hour. What distance in {miles} does {he} cover?",
+            "A bird's speed is {a} {miles} per hour. After {b} hours the wind turns, its speed becomes {c} {miles} per hour, and {d} hours later it lands. How many {miles} has it flown?",
+            "The first {b} hours of {who}'s trip pass at {a} {miles} per hour, its other {d} hours at {c} {miles} per hour. Find the length of the whole trip.",
         ),
     ),
     Family(
@@ -311,24 +331,26 @@ FAMILIES: tuple[Family, ...] = (
         "train",
         {"a": (2, 25), "b": (2, 12), "c": (30, 300)},
         (
-            Step("saved", "a", "*", "b", ("There are {e} dollars.", "So far: {e} dollars.", "That is {e} dollars.")),
+            Step(
+                "saved", "a", "*", "b", ("There are {e} {dollars}.", "So far: {e} {dollars}.", "That is {e} {dollars}.")
+            ),
             Step(
                 "left",
                 "c",
                 "-",
                 "saved",
-                ("{e} dollars remain.", "{e} dollars are still to go.", "The rest is {e} dollars."),
+                ("{e} {dollars} remain.", "{e} {dollars} are still to go.", "The rest is {e} {dollars}."),
             ),
         ),
         (
-            "{who} saves {a} dollars a week. After {b} weeks, how many dollars is {he} short of a bike that costs {c} dollars?",
-            "A coat costs {c} dollars. {who} puts aside {a} dollars each week for {b} weeks. How much money is still missing?",
-            "{who} wants {c} dollars. {He} earns {a} dollars per day for {b} days. How many more dollars does {he} need?",
-            "For {b} months {who} saves {a} dollars a month towards a camera of {c} dollars. How many dollars are left to save?",
-            "The trip costs {c} dollars. With {a} dollars from each of {b} friends, how many dollars does {who} have to add?",
-            "{who} owes {friend} {c} dollars and pays back {a} dollars on each of {b} days. How many dollars does {he} still owe?",
-            "{who} has put {a} dollars into a box {b} times, for a tent that costs {c} dollars. How many dollars must still go in?",
-            "{who}'s goal is {c} dollars, and {b} neighbours have paid {him} {a} dollars each. Find how many dollars away that goal is.",
+            "{who} saves {a} {dollars} a week. After {b} weeks, how many {dollars} is {he} short of a bike that costs {c} {dollars}?",
+            "A coat costs {c} {dollars}. {who} puts aside {a} {dollars} each week for {b} weeks. How much money is still missing?",
+            "{who} wants {c} {dollars}. {He} earns {a} {dollars} per day for {b} days. How many more {dollars} does {he} need?",
+            "For {b} months {who} saves {a} {dollars} a month towards a camera of {c} {dollars}. How many {dollars} are left to save?",
+            "The trip costs {c} {dollars}. With {a} {dollars} from each of {b} friends, how many {dollars} does {who} have to add?",
+            "{who} owes {friend} {c} {dollars} and pays back {a} {dollars} on each of {b} days. How many {dollars} does {he} still owe?",
+            "{who} has put {a} {dollars} into a box {b} times, for a tent that costs {c} {dollars}. How many {dollars} must still go in?",
+            "{who}'s goal is {c} {dollars}, and {b} neighbours have paid {him} {a} {dollars} each. Find how many {dollars} away that goal is.",
         ),
     ),
     Family(
@@ -343,17 +365,17 @@ FAMILIES: tuple[Family, ...] = (
                 "b",
                 ("{c} is {e} times {b}.", "That is {e} times as much.", "It is all taken {e} times."),
             ),
-            Step("all", "times", "*", "a", ("So {e} cups.", "It takes {e} cups.", "{e} cups are needed.")),
+            Step("all", "times", "*", "a", ("So {e} {cups}.", "It takes {e} {cups}.", "{e} {cups} are needed.")),
         ),
         (
-            "{a} cups of flour are enough for {b} cakes. How many cups does {who} need for {c} cakes?",
-            "A recipe for {b} people takes {a} cups of rice. How many cups of rice are needed for {c} people?",
-            "{who} uses {a} cups of milk for {b} children. How many cups does {he} use for {c} children?",
-            "With {a} cups of sugar {who} makes {b} jars of jam. How many cups of sugar go into {c} jars?",
-            "For every {b} guests {who} cooks {a} cups of soup. There are {c} guests. How many cups does {he} cook?",
-            "{b} loaves take {a} cups of water. How many cups does {who} need to bake {c} loaves?",
-            "The {place} mixes {a} cups of juice for every {b} visitors. How many cups does it mix for {c} visitors?",
-            "If {a} cups of tea serve {b} people, find how many cups serve {c} people.",
+            "{a} {cups} of flour are enough for {b} cakes. How many {cups} does {who} need for {c} cakes?",
+            "A recipe for {b} people takes {a} {cups} of rice. How many {cups} of rice are needed for {c} people?",
+            "{who} uses {a} {cups} of milk for {b} children. How many {cups} does {he} use for {c} children?",
+            "With {a} {cups} of sugar {who} makes {b} jars of jam. How many {cups} of sugar go into {c} jars?",
+            "For every {b} guests {who} cooks {a} {cups} of soup. There are {c} guests. How many {cups} does {he} cook?",
+            "{b} loaves take {a} {cups} of water. How many {cups} does {who} need to bake {c} loaves?",
+            "The {place} mixes {a} {cups} of juice for every {b} visitors. How many {cups} does it mix for {c} visitors?",
+            "If {a} {cups} of tea serve {b} people, find how many {cups} serve {c} people.",
         ),
     ),
     Family(
@@ -361,23 +383,31 @@ FAMILIES: tuple[Family, ...] = (
         "transfer",
         {"a": (3, 40), "b": (3, 40), "c": (2, 12)},
         (
-            Step("half", "a", "+", "b", ("Half of the way round is {e} feet.", "Two sides are {e} feet.")),
+            Step("half", "a", "+", "b", ("Half of the way round is {e} {feet}.", "Two sides are {e} {feet}.")),
             Step(
-                "round", "half", "*", "2", ("All around it is {e} feet.", "The whole is {e} feet.", "Four sides: {e}.")
+                "round",
+                "half",
+                "*",
+                "2",
+                ("All around it is {e} {feet}.", "The whole is {e} {feet}.", "Four sides: {e}."),
             ),
             Step(
-                "cost", "round", "*", "c", ("That costs {e} dollars.", "The price is {e} dollars.", "In dollars: {e}.")
+                "cost",
+                "round",
+                "*",
+                "c",
+                ("That costs {e} {dollars}.", "The price is {e} {dollars}.", "In {dollars}: {e}."),
             ),
         ),
         (
-            "A garden is {a} feet long and {b} feet wide. A fence costs {c} dollars a foot. What does a fence around the garden cost?",
-            "{who} fences in a field of {a} by {b} feet. Each foot of fence is {c} dollars. How many dollars does {he} pay?",
-            "A rectangle has sides of {a} and {b} feet. Its border is painted at {c} dollars a foot. How much does the border cost?",
-            "The yard of the {place} is {a} feet by {b} feet. At {c} dollars per foot, what does it cost to fence it all around?",
-            "{who} puts ribbon, {c} dollars a foot, along all edges of a carpet that is {a} feet long and {b} feet wide. What does {he} pay?",
-            "A rectangular pool measures {a} by {b} feet. A rail around it costs {c} dollars for every foot. How many dollars does the rail cost?",
-            "At {c} dollars for a foot of wall, how much is a wall around a rectangular court of {a} feet by {b} feet?",
-            "Find the cost in dollars of edging, at {c} dollars a foot, around a bed that is {a} feet long and {b} feet wide.",
+            "A garden is {a} {feet} long and {b} {feet} wide. A fence costs {c} {dollars} a {foot}. What does a fence around the garden cost?",
+            "{who} fences in a field of {a} by {b} {feet}. Each {foot} of fence is {c} {dollars}. How many {dollars} does {he} pay?",
+            "A rectangle has sides of {a} and {b} {feet}. Its border is painted at {c} {dollars} a {foot}. How much does the border cost?",
+            "The yard of the {place} is {a} {feet} by {b} {feet}. At {c} {dollars} per {foot}, what does it cost to fence it all around?",
+            "{who} puts ribbon, {c} {dollars} a {foot}, along all edges of a carpet that is {a} {feet} long and {b} {feet} wide. What does {he} pay?",
+            "A rectangular pool measures {a} by {b} {feet}. A rail around it costs {c} {dollars} for every {foot}. How many {dollars} does the rail cost?",
+            "At {c} {dollars} for a {foot} of wall, how much is a wall around a rectangular court of {a} {feet} by {b} {feet}?",
+            "Find the cost in {dollars} of edging, at {c} {dollars} a {foot}, around a bed that is {a} {feet} long and {b} {feet} wide.",
         ),
     ),
 )

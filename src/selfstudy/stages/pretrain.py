@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self, overload
+from typing import Annotated, Any, ClassVar, Self, TypeVar, overload
 
 from pydantic import Field, model_validator
 
@@ -26,6 +27,8 @@ from selfstudy.problems.mixture import Part, stream
 from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one
 from selfstudy.storage.seeding import derive
 from selfstudy.types import Context, Group
+
+T = TypeVar("T")
 
 _PATIENCE = 10_000  # documents in a row that are too long
 _LAST = 50  # steps whose mean loss is reported
@@ -127,9 +130,34 @@ class Pretrain(Stage):
         return Forecast(f"{self.settings.max_steps:,} steps of {self.settings.batch_size} documents", sizes.model_bytes)
 
 
+class _Made(Sequence[T]):
+    """A sequence whose items are made when they are asked for."""
+
+    size: int
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return self.size
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[T]: ...
+    def __getitem__(self, index: int | slice) -> T | list[T]:
+        """Return an item, or several."""
+        if isinstance(index, slice):
+            return [self._make(number) for number in range(*index.indices(self.size))]
+        if not 0 <= index < self.size:
+            raise IndexError(index)
+        return self._make(index)
+
+    @abstractmethod
+    def _make(self, index: int) -> T: ...
+
+
 @dataclass
-class Documents(Sequence[Group]):
-    """Documents of a mixture, made when they are asked for; only the last few steps' are kept.
+class Documents(_Made[Group]):
+    """Documents of a mixture; only the last few steps' are kept.
 
     Attributes:
         settings: The mixture, and how long a document may be.
@@ -144,34 +172,22 @@ class Documents(Sequence[Group]):
     seed: int
     size: int
     left_out: int = 0
-    _made: Iterator[Group] | None = None
+    _stream: Iterator[Group] | None = None
     _next: int = 0
     _kept: deque[Group] = field(default_factory=deque)
 
-    def __len__(self) -> int:
-        """Return how many there are."""
-        return self.size
-
-    @overload
-    def __getitem__(self, index: int) -> Group: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Group]: ...
-    def __getitem__(self, index: int | slice) -> Group | list[Group]:
+    def _make(self, index: int) -> Group:
         """Return a document; one that is no longer kept is made anew, with all before it."""
-        if isinstance(index, slice):
-            return [self[number] for number in range(*index.indices(self.size))]
-        if not 0 <= index < self.size:
-            raise IndexError(index)
-        if self._made is None or index < self._next - len(self._kept):
-            self._made, self._next, self.left_out = self._make(), 0, 0
+        if self._stream is None or index < self._next - len(self._kept):
+            self._stream, self._next, self.left_out = self._begin(), 0, 0
             self._kept = deque(maxlen=4 * self.settings.batch_size)
         missing = index + 1 - self._next
         if missing > 0:
-            self._kept.extend(islice(self._made, missing))
+            self._kept.extend(islice(self._stream, missing))
             self._next = index + 1
         return self._kept[index - self._next]
 
-    def _make(self) -> Iterator[Group]:
+    def _begin(self) -> Iterator[Group]:
         skipped = 0
         for number, problem in enumerate(stream(self.settings.mixture, self.seed)):
             if problem.solution is None:
@@ -194,27 +210,14 @@ class Documents(Sequence[Group]):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what other processes make themselves."""
-        return {**self.__dict__, "_made": None, "_kept": deque(), "_next": 0}
+        return {**self.__dict__, "_stream": None, "_kept": deque(), "_next": 0}
 
 
-@dataclass(frozen=True)
-class Items(Sequence[Item]):
+@dataclass
+class Items(_Made[Item]):
     """One for each document."""
 
     size: int
 
-    def __len__(self) -> int:
-        """Return how many there are."""
-        return self.size
-
-    @overload
-    def __getitem__(self, index: int) -> Item: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Item]: ...
-    def __getitem__(self, index: int | slice) -> Item | list[Item]:
-        """Return a document's item."""
-        if isinstance(index, slice):
-            return [self[number] for number in range(*index.indices(self.size))]
-        if not 0 <= index < self.size:
-            raise IndexError(index)
+    def _make(self, index: int) -> Item:
         return Item(index, (0,))

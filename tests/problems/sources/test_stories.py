@@ -12,7 +12,7 @@ import pytest
 
 from selfstudy.errors import ConfigError, DataError
 from selfstudy.judging.expressions import evaluate
-from selfstudy.problems.families import FAMILIES, PEOPLE, PLACES, THINGS, WORDINGS, Family
+from selfstudy.problems.families import FAMILIES, PEOPLE, PLACES, SINGULAR, THINGS, UNITS, WORDINGS, Family
 from selfstudy.problems.sources import read_problems
 from selfstudy.problems.sources.msat import Msat
 from selfstudy.problems.sources.stories import SPLIT_WORDINGS, Stories
@@ -27,11 +27,14 @@ def problems(**settings: Any) -> list[Problem]:
     return read_problems(Stories(**settings), on_bad_rows="refuse")[0]
 
 
-_DRAWN = re.compile(rf"\b(?:{'|'.join((*PEOPLE, *THINGS, *PLACES))}|[Hh]e|[Ss]he|his|her|him)\b|\d+")
+_UNITS = [name for names in UNITS.values() for name in names]
+_DRAWN = re.compile(
+    rf"\b(?:{'|'.join((*PEOPLE, *THINGS, *PLACES, *_UNITS, *SINGULAR.values()))}|[Hh]e|[Ss]he|his|her|him)\b|\d+"
+)
 
 
 def template(question: str) -> str:
-    """Blank out what is drawn: numbers, people, their pronouns, things and places."""
+    """Blank out what is drawn: numbers, people, their pronouns, things, places and units."""
     return _DRAWN.sub("_", question)
 
 
@@ -49,6 +52,15 @@ def test_there_are_enough_families_and_wordings() -> None:
     assert homes["pretrain"] >= 5
     assert homes["train"] >= 5
     assert homes["transfer"] >= 2
+
+
+def test_units_vary_and_stay_the_same_in_a_problem() -> None:
+    """A price in euros is paid in euros, and all units come up."""
+    told = [f"{p.question} {p.solution}" for p in problems(split="train", count=2000, families=["fence", "recipe"])]
+    for names in ("dollars", "cups", "feet"):
+        seen = [frozenset(name for name in UNITS[names] if re.search(rf"\b{name}\b", text)) for text in told]
+        assert set().union(*seen) == set(UNITS[names])
+        assert all(len(found) <= 1 for found in seen)
 
 
 @pytest.mark.parametrize("split", SPLITS)

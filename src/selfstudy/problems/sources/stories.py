@@ -17,7 +17,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from selfstudy.errors import did_you_mean
-from selfstudy.problems.families import FAMILIES, HERS, HIS, PEOPLE, PLACES, THINGS, Family
+from selfstudy.problems.families import FAMILIES, HERS, HIS, PEOPLE, PLACES, SINGULAR, THINGS, UNITS, Family
 from selfstudy.problems.generated import RESULT, Generated, annotated, different, seeded
 from selfstudy.problems.rows import BadRow
 from selfstudy.types import Problem
@@ -137,7 +137,7 @@ def _solved(family: Family, values: dict[str, int]) -> list[str] | None:
 
 
 def _words(draw: Random) -> dict[str, str]:
-    """Draw people of unlike pronouns, so that none has two readings, things and a place."""
+    """Draw people of unlike pronouns, so that none has two readings, things, units and a place."""
     who = draw.choice(sorted(PEOPLE))
     he, his, him = PEOPLE[who]
     friend = draw.choice(
@@ -145,4 +145,6 @@ def _words(draw: Random) -> dict[str, str]:
     )
     things, others = draw.sample(THINGS, 2)
     words = {"who": who, "he": he, "He": he.capitalize(), "his": his, "him": him, "friend": friend}
-    return {**words, "things": things, "others": others, "place": draw.choice(PLACES)}
+    units = {unit: draw.choice(names) for unit, names in UNITS.items()}
+    units["foot"] = SINGULAR[units["feet"]]
+    return {**words, **units, "things": things, "others": others, "place": draw.choice(PLACES)}
