@@ -1,0 +1,258 @@
+"""The study: does self-training help a pretrained model, does DPO add to it, and which of its settings matter?
+
+    python benchmarks/study.py --root selfstudy-runs > study.md
+
+The grid below is all of it, and every run of it is in the tables. Methods get equal budgets: the same base model, the
+same number of SFT steps in every fine-tuning, and as many samples a problem in total. How many steps that is, is
+decided first, on dev, by what is best for SFT alone, with seeds that are not used again: no gain comes from a base
+line that was starved. Runs share what they have in common; one that was interrupted continues, one that is done is
+only read.
+``--only NAME`` carries out those rows alone, so that two of these (with other ``--only``) go side by side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from contenders.machine import processor
+from contenders.measure import markdown, report
+
+from selfstudy.report.results import Results
+from selfstudy.running import carry_out
+
+CONFIG = Path(__file__).with_suffix(".yaml")
+BASES = {"causal": "tiny-llama", "seq2seq": "tiny-t5"}
+STEPS = (50, 100, 200, 400, 800)  # of SFT, one of which is chosen on dev
+CHOOSING = (100, 101, 102)  # seeds
+
+Values = npt.NDArray[np.float64]  # (seeds, problems)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the grid: what is run, and which of its models count.
+
+    Attributes:
+        name: Of the line.
+        recipe: The algorithm.
+        overrides: Of the config.
+        last: The model that the line is about; the last one by default.
+    """
+
+    name: str
+    recipe: str = "dpo_st"
+    overrides: tuple[str, ...] = ()
+    last: str = ""
+
+
+METHODS = (
+    Row("SFT", "supervised"),
+    Row("ST", "self_training"),
+    Row("RFT", "rft"),
+    Row("DPO-ST"),
+    Row("all solved", "supervised", ("problems.labelled=all",)),
+)
+ROUND = ("rounds=1",)
+ABLATIONS = (
+    Row("DPO-ST, one round", overrides=ROUND),
+    Row("ST, one round", "self_training", ROUND),
+    Row("2 rounds", overrides=("rounds=3",), last="dpo-st-2"),
+    Row("3 rounds", overrides=("rounds=3",)),
+    Row("K = 1", overrides=(*ROUND, "labels.n=1")),
+    Row("K = 8", overrides=(*ROUND, "labels.n=8")),
+    Row("K = 16", overrides=(*ROUND, "labels.n=16")),
+    Row("NLL weight 0", overrides=(*ROUND, "preference.loss.nll_weight=0")),
+    Row("NLL weight 0.2", overrides=(*ROUND, "preference.loss.nll_weight=0.2")),
+    Row("gold winners alone", overrides=(*ROUND, "pairs.pairer={name: least_similar, winners: gold}")),
+    Row("random pairs", overrides=(*ROUND, "pairs.pairer=random")),
+    Row("no guard", overrides=(*ROUND, "preference.guard=off")),
+    Row("SFT goes on from the DPO model", overrides=(*ROUND, "restart=false")),
+    Row("whole problems in a step", overrides=(*ROUND, "sft.order=grouped", "preference.order=grouped")),
+    Row("no calculator", overrides=(*ROUND, "sampling.hook=off")),
+)
+# Seeds of the methods by (family, solved problems), and of the ablations.
+GRID = {("causal", 300): 5, ("seq2seq", 300): 5, ("causal", 1000): 3}
+ABLATED, ABLATION_SEEDS = ("causal", 300), 3
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", default="selfstudy-runs", type=Path)
+    parser.add_argument("--families", nargs="+", default=list(BASES), choices=BASES)
+    parser.add_argument("--solved", nargs="+", type=int, default=[300, 1000])
+    parser.add_argument("--only", nargs="+", help="rows by name")
+    options = parser.parse_args()
+    print(f"{datetime.date.today()}, {processor()}, one thread a run.\n")
+    for (family, solved), seeds in GRID.items():
+        if family not in options.families or solved not in options.solved:
+            continue
+        study = Study(options.root, family, solved)
+        study.choose_steps()
+        study.compare(_wanted(METHODS, options.only), range(seeds), "methods")
+        if (family, solved) == ABLATED:
+            study.compare(_wanted(ABLATIONS, options.only), range(ABLATION_SEEDS), "one round, a setting changed")
+
+
+def _wanted(rows: Sequence[Row], names: Sequence[str] | None) -> list[Row]:
+    return [row for row in rows if not names or row.name in names]
+
+
+@dataclass
+class Study:
+    """One family with one number of solved problems.
+
+    Attributes:
+        root: Where runs lie.
+        family: Decides the base model.
+        solved: How many of the training problems have solutions.
+        steps: Of SFT; 0 before they are chosen.
+    """
+
+    root: Path
+    family: str
+    solved: int
+    steps: int = 0
+
+    def run(self, row: Row, seed: int, steps: int) -> Results:
+        """Carry out one run, or read it."""
+        made = [f"model={BASES[self.family]}", f"problems.labelled={self.solved}", f"sft.max_steps={steps}"]
+        overrides = [*made, f"seed={seed}", f"root={self.root}", f"recipe={row.recipe}", *row.overrides]
+        name = "-".join([self.family, str(self.solved), str(steps), *row.name.replace(",", "").split(), str(seed)])
+        report(f"{name} …")
+        return carry_out(str(CONFIG), overrides, name=name, quiet=True)
+
+    def choose_steps(self) -> None:
+        """Take the number of SFT steps that is best on dev."""
+        lines, scores = [], {}
+        for steps in STEPS:
+            runs = [self.run(METHODS[0], seed, steps) for seed in CHOOSING]
+            found = [100 * results.scores["sft", "dev"]["accuracy"]["value"] for results in runs]
+            scores[steps] = fmean(found)
+            lines.append([f"{steps}", ", ".join(f"{score:.1f}" for score in found), f"{scores[steps]:.1f}"])
+        self.steps = max(scores, key=lambda steps: scores[steps])
+        print(f"### {BASES[self.family]}, {self.solved} solved: SFT steps by accuracy on dev\n")
+        print(f"{markdown(['steps', 'seeds', 'mean'], lines)}\n\nChosen: {self.steps}.\n", flush=True)
+
+    def compare(self, rows: Sequence[Row], seeds: Sequence[int], title: str) -> None:
+        """Print the scores of all rows, and the differences of each to SFT and to the row before."""
+        scores, gains, harmed, count = [], [], 0, 0
+        for row in rows:
+            runs = [self.run(row, seed, self.steps) for seed in seeds]
+            scores.append([row.name, *self._scores(runs, row)])
+            if row.recipe != "supervised":
+                gains.append([row.name, *self._gains(runs, row, seeds)])
+                harmed += sum(_worse(results) for results in runs)
+                count += len(runs)
+            report(" | ".join(scores[-1]))
+        seconds = "seconds"
+        heads = ["", "accuracy", *MEASURES, "TFLOP", seconds]
+        print(f"### {BASES[self.family]}, {self.solved} solved, {len(seeds)} seeds: {title}\n")
+        print(f"{markdown(heads, scores)}\n")
+        heads = [
+            "",
+            "− SFT, accuracy",
+            "− ST, accuracy",
+            *(f"DPO model − SFT, {what}" for what in ("accuracy", *SHOWN)),
+        ]
+        print(f"{markdown([*heads, 'guard kept SFT'], gains)}\n")
+        print(f"Returned models worse than SFT on test by more than the interval: {harmed} of {count}.\n", flush=True)
+
+    def _scores(self, runs: Sequence[Results], row: Row) -> list[str]:
+        cells = [_shown(values(runs, row.last or runs[0].models[-1], "accuracy"), 100)]
+        cells += [_shown(values(runs, row.last or runs[0].models[-1], what), SCALE[what]) for what in MEASURES]
+        seconds, operations = zip(*(results.cost for results in runs), strict=True)
+        return [*cells, f"{fmean(operations) / 1e12:.0f}", f"{fmean(seconds):.0f}"]
+
+    def _gains(self, runs: Sequence[Results], row: Row, seeds: Sequence[int]) -> list[str]:
+        last = values(runs, row.last or runs[0].models[-1], "accuracy")
+        cells = [_shown(last - values(runs, "sft", "accuracy"), 100, signed=True)]
+        if row.recipe == "dpo_st":
+            budget = [name for name in row.overrides if name.startswith(("rounds=", "labels.n="))]
+            equal = Row("ST " + " ".join(budget) if budget else "ST", "self_training", tuple(budget))
+            other = [self.run(equal, seed, self.steps) for seed in seeds]
+            theirs = values(other, _like(row.last) or other[0].models[-1], "accuracy")
+            cells.append(_shown(last - theirs, 100, signed=True))
+            for what in ("accuracy", *SHOWN):
+                gain = values(runs, "dpo-1", what) - values(runs, "sft", what)
+                cells.append(_shown(gain, SCALE[what], signed=True))
+            guards = [results.step("dpo-1") for results in runs]
+            decided = [step.artifact.metrics().get("guard") for step in guards if step and step.artifact]
+            kept = sum(guard["fell_back"] for guard in decided if guard)
+            return [*cells, f"{kept} of {len(decided)}" if any(decided) else "no guard"]
+        return [*cells, *[""] * (len(SHOWN) + 3)]
+
+
+MEASURES = ("pass@1", "pass@5", "pass@10", "maj@5", "distinct right")
+SHOWN = ("pass@1", "pass@10", "distinct right")
+SCALE = {"accuracy": 100, "distinct right": 1} | {name: 100 for name in MEASURES if "@" in name}
+
+
+def _like(model: str) -> str:
+    """Return the name of self-training's model of the same round."""
+    return model.replace("dpo-st-", "st-")
+
+
+def values(runs: Sequence[Results], model: str, what: str) -> Values:
+    """Return one value a test problem of every run, problems in the same order."""
+    tables = [_rows(results, model) for results in runs]
+    assert len({tuple(table) for table in tables}) == 1, "runs were tested on different problems"
+    return np.array([[_value(row, what) for row in table.values()] for table in tables])
+
+
+def _rows(results: Results, model: str) -> Mapping[str, Mapping[str, Any]]:
+    step = results.step(f"evaluate/{model}/test")
+    assert step is not None
+    assert step.artifact is not None
+    rows = json.loads((step.artifact.path / "problems.json").read_text(encoding="utf-8"))
+    return {row["problem_id"]: row for row in rows}
+
+
+def _value(row: Mapping[str, Any], what: str) -> float:
+    if what == "accuracy":
+        return float(row["outcome"] == "right")
+    if what == "distinct right":
+        return float(row["distinct_right"])
+    kind, k = what.split("@")
+    return float(row[f"{kind}_at"][k])
+
+
+def interval(found: Values, resamples: int = 4000) -> tuple[float, float, float]:
+    """Return the mean over seeds and problems with a 95% interval that counts the chance in both.
+
+    Seeds and problems are drawn anew, each by itself (the pigeonhole bootstrap: Owen 2007, arXiv 0712.1111).
+    """
+    seeds, problems = found.shape
+    rng = np.random.Generator(np.random.PCG64(0))
+    weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds  # (R, S)
+    shares = rng.multinomial(problems, np.full(problems, 1 / problems), size=resamples) / problems  # (R, P)
+    means = np.einsum("rs,sp,rp->r", weights, found, shares, optimize=True)
+    low, high = np.quantile(means, (0.025, 0.975))
+    return float(found.mean()), float(low), float(high)
+
+
+def _shown(found: Values, scale: float, *, signed: bool = False) -> str:
+    value, low, high = (scale * number for number in interval(found))
+    digits = 1 if scale == 100 else 2
+    sign = "+" if signed else ""
+    return f"{value:{sign}.{digits}f} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
+
+
+def _worse(results: Results) -> bool:
+    """Say whether the model that the run returned is worse on test than SFT by more than the interval."""
+    assert results.chosen is not None
+    difference = values([results], results.chosen, "accuracy") - values([results], "sft", "accuracy")
+    return interval(difference)[2] < 0
+
+
+if __name__ == "__main__":
+    main()
