@@ -116,6 +116,20 @@ def evaluate(
 
 
 @app.command()
+def compare(
+    run_a: Annotated[str, typer.Argument(help="A run, for the model it returned, or RUN:MODEL.")],
+    run_b: Annotated[str, typer.Argument(help="The other; differences are its minus the first's.")],
+    split: Annotated[str | None, typer.Option(help="One split alone, such as test.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Compare two runs problem by problem: paired intervals, McNemar's test, cost, and the settings that differ."""
+    from selfstudy.comparing import show_comparison
+
+    show_comparison(run_a, run_b, root, split=split, as_json=json)
+
+
+@app.command()
 def solve(
     model: Annotated[str, typer.Argument(help="A run, RUN:MODEL, or a model folder.")],
     question: Annotated[str | None, typer.Argument(help="Asked for if left out.")] = None,
