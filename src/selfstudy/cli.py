@@ -51,6 +51,21 @@ def pretrain(
 
 
 @app.command()
+def init(
+    file: Annotated[Path, typer.Argument(help="Problems: a JSONL, JSON, CSV or Parquet file.")],
+    out: Annotated[Path, typer.Option(help="The config to write; never written over.")] = Path("config.yaml"),
+    question: Annotated[str | None, typer.Option(help="Column of the question, where the guess is wrong.")] = None,
+    answer: Annotated[str | None, typer.Option(help="Column of the final answer, likewise.")] = None,
+    solution: Annotated[str | None, typer.Option(help="Column of the worked solution, likewise.")] = None,
+) -> None:
+    """Look at a file of your own and write a config for it, with comments: what was found, and what to change."""
+    from selfstudy.starting import write_config
+
+    given = {"question": question, "answer": answer, "solution": solution}
+    write_config(file, out, {role: name for role, name in given.items() if name is not None})
+
+
+@app.command()
 def plan(config: ConfigName, overrides: Overrides = None) -> None:
     """Show the steps of a run, which of them exist, and a forecast of the work, before any compute."""
     from selfstudy.running import show_plan
