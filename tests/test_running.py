@@ -99,6 +99,24 @@ def test_until_only_and_what_a_half_done_run_looks_like(config: str, capsys: pyt
     assert read_results(MINE).step("evaluate/sft/dev").artifact is None
 
 
+def test_status_as_json(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    results = carry_out(config, until="sft", quiet=True)
+    show_status("causal", ROOT, as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    done = sum(step.artifact is not None for step in results.steps)
+    assert (found["run"], found["done"], found["of"]) == ("causal", done, len(results.steps))
+    states = {step["step"]: step["state"] for step in found["steps"]}
+    assert (states["sft"], states["dpo-1"]) == ("done", "to do")
+    assert found["last_event"]["event"] == "run_finished"
+    assert found["cost"]["flops"] == results.cost[1] > 0
+    show_status(None, ROOT, as_json=True)
+    (every,) = json.loads(capsys.readouterr().out)
+    assert every == {name: found[name] for name in ("run", "last_event", "done", "of")}
+    (results.step("sft").artifact.path / "model.safetensors").unlink()
+    show_status(None, ROOT, as_json=True)
+    assert "model.safetensors is missing" in json.loads(capsys.readouterr().out)[0]["damaged"]
+
+
 def test_a_run_that_died(config: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     class Killed(BaseException):
         pass

@@ -76,12 +76,13 @@ def plan(config: ConfigName, overrides: Overrides = None) -> None:
 @app.command()
 def status(
     run: Annotated[str | None, typer.Argument(help="A run's name or folder; all runs if left out.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Show how far a run is, living or dead, and its results so far."""
     from selfstudy.running import show_status
 
-    show_status(run, root)
+    show_status(run, root, as_json=json)
 
 
 @app.command()
@@ -150,12 +151,13 @@ def solve(
     question: Annotated[str | None, typer.Argument(help="Asked for if left out.")] = None,
     calculator: Annotated[bool, typer.Option(help="Whether the calculator writes results.")] = True,
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.0,
+    json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each question.")] = False,
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Ask a trained model a question and see the calculator work."""
     from selfstudy.asking import solve_questions
 
-    solve_questions(model, question, calculator=calculator, temperature=temperature, root=root)
+    solve_questions(model, question, calculator=calculator, temperature=temperature, root=root, as_json=json)
 
 
 @app.command()
