@@ -46,6 +46,8 @@ def test_a_whole_run_as_it_is_seen(config: str, capsys: pytest.CaptureFixture[st
     assert "guard:" in shown
     assert "/verdicts" not in shown  # parts of a step are not shown
     assert "Greedy accuracy in %" in shown
+    assert shown.count("before the first round: sft") == shown.count("round 1: dpo-st-1") == 1
+    assert shown.index("round 1: dpo-st-1") < shown.index("evaluate/sft/test")
     assert f"best model ({read_results(MINE).chosen}):" in flat(shown)
     assert "ask it: selfstudy solve causal" in shown
     assert shown.count("done before") == 0

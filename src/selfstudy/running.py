@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,12 @@ from rich.table import Table
 
 from selfstudy.console import Events, console, progress, summary
 from selfstudy.errors import StorageError
+from selfstudy.pipeline import Step, select
 from selfstudy.pipeline import run as run_steps
-from selfstudy.pipeline import select
 from selfstudy.recipes.prepare import Prepared, find_run, prepare
-from selfstudy.report.results import Results, read_results, results_table
+from selfstudy.report.results import PlannedStep, Results, read_results, results_table
+from selfstudy.report.rounds import completed_round
+from selfstudy.storage.artifacts import Artifact
 from selfstudy.types import SILENT, Context
 
 
@@ -45,29 +49,46 @@ def carry_out(
     prepared = prepare(config, overrides, run_name=name)
     steps = select(prepared.plan, until, only)
     prepared.write()
-    events = Events(prepared.folder, quiet=quiet)
-    ctx = Context(events.emit, SILENT.progress if quiet else progress, prepared.config.checkpoint_every)
     started = time.monotonic()
     if not quiet:
         console.print(f"[bold]{prepared.name}[/]: {len(steps)} steps, in {prepared.folder}")
-    try:
-        events.emit("run_started", {"config": config, "overrides": list(overrides), "steps": len(steps)})
-        run_steps(steps, prepared.store, ctx)
-        events.emit("run_finished", {"seconds": round(time.monotonic() - started, 1)})
-    except BaseException as error:
-        events.emit("run_stopped", {"error": type(error).__name__, "message": str(error)})
-        raise
-    finally:
-        events.close()
+    done: list[PlannedStep] = []
+    with _sinks(prepared, quiet=quiet) as emit:
+
+        def on_done(step: Step, artifact: Artifact) -> None:
+            done.append(PlannedStep(step.name, step.stage.kind, step.about, artifact, in_progress=False))
+            if (completed := completed_round(done)) is not None:
+                emit("round", dataclasses.asdict(completed))
+
+        ctx = Context(emit, SILENT.progress if quiet else progress, prepared.config.checkpoint_every)
+        try:
+            emit("run_started", {"config": config, "overrides": list(overrides), "steps": len(steps)})
+            run_steps(steps, prepared.store, ctx, on_done=on_done)
+            emit("run_finished", {"seconds": round(time.monotonic() - started, 1)})
+        except BaseException as error:
+            emit("run_stopped", {"error": type(error).__name__, "message": str(error)})
+            raise
     results = read_results(prepared.folder)
     if not quiet:
-        console.print(results_table(results))
-        best = results.step("best")
-        if best and best.artifact:
-            console.print(f"best model ({results.chosen}): {best.artifact.path}")
-            console.print(f"ask it: selfstudy solve {prepared.name}{_root_option(prepared)}")
+        _show_end(prepared, results)
         console.print(f"[dim]{time.monotonic() - started:.0f} s[/]")
     return results
+
+
+@contextmanager
+def _sinks(prepared: Prepared, *, quiet: bool) -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
+    """Open what takes in events, and yield how to emit them."""
+    events = Events(prepared.folder, quiet=quiet)
+    with closing(events):
+        yield events.emit
+
+
+def _show_end(prepared: Prepared, results: Results) -> None:
+    console.print(results_table(results))
+    best = results.step("best")
+    if best and best.artifact:
+        console.print(f"best model ({results.chosen}): {best.artifact.path}")
+        console.print(f"ask it: selfstudy solve {prepared.name}{_root_option(prepared)}")
 
 
 def _root_option(prepared: Prepared) -> str:

@@ -107,9 +107,13 @@ def _guarded(results: Results) -> list[str]:
     for step in results.steps:
         guard = step.artifact.metrics().get("guard") if step.kind == "preference" and step.artifact else None
         if guard is not None:
-            used = "the SFT model" if guard["fell_back"] else f"step {guard['used_step']}"
-            said.append(f"{step.name} is {used}")
+            said.append(f"{step.name} is {used_weights(guard)}")
     return said
+
+
+def used_weights(guard: Mapping[str, Any]) -> str:
+    """Say which weights of a preference learning the guard let through."""
+    return "the SFT model" if guard["fell_back"] else f"step {guard['used_step']}"
 
 
 def _table(results: Results, splits: Sequence[str], *, samples: bool) -> Table:
