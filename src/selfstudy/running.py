@@ -160,7 +160,7 @@ def _status(folder: Path) -> dict[str, Any]:
     ]
     scores = [{"model": model, "split": split, **found} for (model, split), found in results.scores.items()]
     seconds, flops = results.cost
-    cost = {"seconds": seconds, "flops": flops}
+    cost = {"seconds": seconds, "flops": flops, "price": results.price, "peak_memory": results.peak_memory}
     return {**_state(folder), "steps": steps, "chosen": results.chosen, "scores": scores, "cost": cost}
 
 

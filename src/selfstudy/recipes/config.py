@@ -48,6 +48,7 @@ class Config(Settings):
         vocab_size: Of the tokenizer that a preset gets, trained on what the model is to learn first.
         samples_per_step: Sample indices come in steps of so many; raising a number of samples later adds steps.
         checkpoint_every: Optimizer steps between checkpoints; changes no result.
+        price_per_hour: Of the machine, in any currency: what the run's seconds come to then stands below its results.
     """
 
     recipe: Recipe = "dpo_st"
@@ -70,6 +71,7 @@ class Config(Settings):
     labels: LabelSettings = LabelSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     checkpoint_every: Annotated[int, Field(ge=1)] = 50
+    price_per_hour: Annotated[float, Field(ge=0)] | None = None
 
     @model_validator(mode="after")
     def _pretraining_has_data(self) -> Self:
