@@ -6,7 +6,7 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from selfstudy.recipes.prepare import Prepared, find_run, prepare
 from selfstudy.report.results import PlannedStep, Results, read_results, results_table
 from selfstudy.report.rounds import completed_round
 from selfstudy.storage.artifacts import Artifact
+from selfstudy.tracking import Tracker
 from selfstudy.types import SILENT, Context
 
 
@@ -77,10 +78,22 @@ def carry_out(
 
 @contextmanager
 def _sinks(prepared: Prepared, *, quiet: bool) -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
-    """Open what takes in events, and yield how to emit them."""
+    """Open what takes in events, the run's own file and a tracker where the config names one; yield how to emit."""
     events = Events(prepared.folder, quiet=quiet)
-    with closing(events):
-        yield events.emit
+    with closing(events), ExitStack() as more:
+        takers = [events.emit]
+        if prepared.config.track is not None:
+            tracker = Tracker(
+                prepared.config.track, prepared.folder, lambda said: events.emit("tracking_failed", {"message": said})
+            )
+            more.callback(lambda: tracker.close())
+            takers.append(tracker.see)
+
+        def emit(event: str, fields: Mapping[str, Any]) -> None:
+            for take in takers:
+                take(event, fields)
+
+        yield emit
 
 
 def _show_end(prepared: Prepared, results: Results) -> None:
