@@ -169,6 +169,10 @@ def test_lines_where_there_is_no_terminal(root: Path, capsys: pytest.CaptureFixt
     assert accuracy.startswith("test: greedy accuracy, %: A 33.3 [9.7, 70.0], B 66.7 [30.0, 90.3], B − A +33.3 [")
     assert "test: right by B alone 3, by A alone 1; McNemar's exact p = 0.62" in lines
     assert "  sft.lr: 0.001 → 0.5" in lines
+    assert (
+        "cost of the whole run: A 9 seconds and 7 floating-point operations by estimate, B 4 seconds and 7 "
+        in " ".join(lines)
+    )
     assert "  new.a: null → [1, 2]" in lines
     assert not any(character in "".join(lines) for character in "─\x1b")
 

@@ -267,14 +267,16 @@ def _written(interval: Interval, scale: int, form: str) -> str:
 
 
 def _remarks(found: Comparison) -> Sequence[str]:
-    costs = ", ".join(
-        f"{name} {cost.seconds:,.0f} seconds and {cost.flops:.2g} floating-point operations"
-        for name, cost in (("A", found.cost_a), ("B", found.cost_b))
-    )
+    costs = ", ".join(f"{name} {_spent(cost)}" for name, cost in (("A", found.cost_a), ("B", found.cost_b)))
     lines = [f"{split} is not compared: {reason}" for split, reason in found.left_out.items()]
-    lines.append(f"cost of the whole run, by estimate: {costs}")
+    lines.append(f"cost of the whole run: {costs}")
     lines.append("settings that differ, A → B:" if found.settings else "no setting differs")
     return lines + [f"  {path}: {_word(a)} → {_word(b)}" for path, (a, b) in found.settings.items()]
+
+
+def _spent(cost: Cost) -> str:
+    seconds = f"{cost.seconds:,.0f} seconds"
+    return f"{seconds} and {cost.flops:.2g} floating-point operations by estimate" if cost.flops else seconds
 
 
 def _word(value: Any) -> str:

@@ -92,7 +92,10 @@ def write_config(path: Path, out: Path, given: Mapping[str, str]) -> Findings:
         raise ConfigError(f"{out} is there already; name another file with --out, or remove it")
     found = look(path, given)
     text = "".join(_lines(found, out))
-    _try(text, str(out))
+    try:
+        _try(text, str(out))
+    except DataError as error:
+        raise DataError(f"{error}{_repeats(found)}") from None
     out.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(out, text.encode())
     console.print(
@@ -154,6 +157,15 @@ def _try(text: str, name: str) -> None:
         JudgeGold(verifier=config.verifier).run({"problems": problems}, Path(other), SILENT)
 
 
+def _repeats(found: Findings) -> str:
+    """Say how many questions are asked again: hold-outs of such a file would stand in training too."""
+    repeats = len(found.problems) - len({problem.question.casefold() for problem in found.problems})
+    if not repeats:
+        return ""
+    column = found.roles.question
+    return f". In {found.path}, {repeats:,} rows repeat a question: take them out, unless {column} is only a part of it"
+
+
 def _lines(found: Findings, out: Path) -> Iterator[str]:
     """Write the config, line by line."""
     yield from _header(found, out)
@@ -205,7 +217,11 @@ def _splits(found: Findings) -> Iterator[str]:
     if solved:
         few = "; few: every further one helps the first fine-tuning" if solved < _FEW else ""
         yield _setting("labelled", "all", f"{solved:,} solutions to learn from{few}", indent=2)
-        yield _comment(f"the other {others:,} problems count as answers-only" if others else "a number leaves some out")
+        yield _comment(
+            f"the other {others:,} problems count as answers-only"
+            if others
+            else "a number such as 500 shows so many, and the other problems count as answers-only"
+        )
     else:
         yield _comment(
             "CHANGE: the file has no worked solutions, and the first fine-tuning (L) learns from those alone."
