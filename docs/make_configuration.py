@@ -55,7 +55,8 @@ INTRODUCTION = """\
 - An unknown setting, a value out of range and a plug-in that does not exist are errors that name the place and the
   nearest known word. The resolved config is saved with the run (`runs/NAME/config.yaml`).
 - Every setting counts in the fingerprints of the stages it reaches, so a change makes exactly those artifacts anew.
-  `root` and other paths, `checkpoint_every` and `devices` change no result and count nowhere.
+  `root` and other paths, `checkpoint_every`, `devices`, `price_per_hour` and `track` change no result and count
+  nowhere.
 
 Environment: `SELFSTUDY_DATA` is the folder of the benchmark data sets (also read from `.env`). Models and data sets
 that are not on the machine come from the Hugging Face Hub, whose own variables (`HF_HOME`, `HF_TOKEN`,

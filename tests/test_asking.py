@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from rich.console import Console
 from rich.text import Text
 
 from selfstudy.asking import (
@@ -30,7 +32,7 @@ from selfstudy.models.tokenizers import train_tokenizer
 from selfstudy.report.results import Results, read_results
 from selfstudy.running import carry_out
 from selfstudy.storage.records import read_records
-from selfstudy.types import Completion, Example, Pair, Problem
+from selfstudy.types import Completion, Example, Pair, Problem, Sample
 from tests.fakes import CORPUS, tiny_llama
 from tests.system.conftest import PARITY, SMALL
 
@@ -220,6 +222,43 @@ def test_questions_are_asked_until_an_empty_line_or_the_end(
     solve_questions("mine", None, calculator=True, temperature=0.0, root=ROOT)
     assert capsys.readouterr().out.count("log-probability") == 2
     assert next(typed, "all read") == "all read"
+
+
+def drawn_by_hand(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let every question be answered by the same text, parts of which the calculator wrote; return it."""
+    text = "He has 12 + 3 = <<12+3=15>>15 [apples].\n#### 15"
+    tokenizer = load_tokenizer(path_of("sft"))
+    encoding = tokenizer(text, add_special_tokens=False)
+    at = text.index("=15>>") + 1
+    span = (encoding.char_to_token(at), encoding.char_to_token(at + 3) + 1)
+    sample = Sample("asked/0", 0, Completion(text, tuple(encoding["input_ids"]), (span,)), -1.5)
+    monkeypatch.setattr("selfstudy.asking.Solver.draw", lambda *_: [sample])
+    return text
+
+
+def test_what_the_calculator_wrote_is_green_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = drawn_by_hand(monkeypatch)
+    for terminal, shown in ((True, "12+3=\x1b[1;32m15>>\x1b[0m15 [apples]"), (False, text)):
+        out = io.StringIO()
+        colours = "standard" if terminal else None
+        there = Console(file=out, force_terminal=terminal, color_system=colours, highlight=False)
+        monkeypatch.setattr("selfstudy.asking.console", there)
+        solve_questions("mine", "How many?", calculator=True, temperature=0.0, root=ROOT)
+        assert shown in out.getvalue()
+        assert ("\x1b" in out.getvalue()) == terminal
+
+
+def test_a_solution_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    text = drawn_by_hand(monkeypatch)
+    assert command("solve", "mine", "How many?", "--json") == 0
+    at = text.index("15>>")
+    forced = [{"start": at, "stop": at + 4, "text": "15>>"}]
+    expected = {"question": "How many?", "text": text, "answer": "15", "forced": forced}
+    assert json.loads(capsys.readouterr().out) == expected
+    # Of questions that are piped in, nothing but their solutions is printed.
+    monkeypatch.setattr("sys.stdin", io.StringIO("One?\nTwo?\n\nThree?\n"))
+    assert command("solve", "mine", "--json") == 0
+    assert [json.loads(line)["question"] for line in capsys.readouterr().out.splitlines()] == ["One?", "Two?"]
 
 
 @pytest.mark.parametrize("step", ["pairs-1", "labels-1"])

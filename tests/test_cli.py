@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import typer
 
-from selfstudy.cli import main
+from selfstudy.cli import app, main
 
 
 def run(*arguments: str) -> int:
@@ -16,7 +17,7 @@ def run(*arguments: str) -> int:
     return code if isinstance(code, int) else 0
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "status", "sample", "evaluate", "solve", "export"])
+@pytest.mark.parametrize("command", sorted(typer.main.get_command(app).commands))  # type: ignore[attr-defined]
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(command, "--help") == 0
     assert "Usage" in capsys.readouterr().out

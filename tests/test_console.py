@@ -13,6 +13,16 @@ from rich.console import Console
 from selfstudy import console as module
 from selfstudy.console import Events, progress, summary
 
+ROUND = {
+    "number": 2,
+    "model": "dpo-st-2",
+    "accuracy": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 90},
+    "distinct": 1.256,
+    "pseudo_labels": 2311,
+    "pairs": 1203,
+    "guard": "step 40",
+    "seconds": 61.4,
+}
 STEP = {"step": "pair-samples-1[0:4]", "part": False, "kind": "samples", "number": 3, "of": 12, "artifact": "a"}
 
 
@@ -45,6 +55,25 @@ def emit(folder: Path, *events: tuple[str, dict[str, Any]], quiet: bool = False)
         ),
         ("step_finished", {**STEP, "part": True, "metrics": {}, "seconds": 1.0}, ""),
         ("guard_decided", {"reason": "step [4] yields"}, "        guard: step [4] yields\n"),
+        (
+            "round",
+            {
+                **ROUND,
+                "number": 0,
+                "model": "sft",
+                "distinct": None,
+                "pseudo_labels": None,
+                "pairs": None,
+                "guard": None,
+            },
+            "before the first round: sft 50.0% [40.0, 60.0] on dev · 61 s\n",
+        ),
+        (
+            "round",
+            ROUND,
+            "round 2: dpo-st-2 50.0% [40.0, 60.0] on dev · 1,203 pairs · guard: step 40 · yield 1.26 a problem · "
+            "2,311 pseudo-labels · 61 s\n",
+        ),
         ("train_step", {"loss": 1.0}, ""),
         ("guard", {"step": 2}, ""),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
@@ -55,6 +56,13 @@ def test_runs_in_order_then_skips_all(tmp_path: Path, ctx: Context) -> None:
     assert (done["three"].path / "text").read_text() == "aabc"
     run(plan().steps, Store(tmp_path), ctx)
     assert calls == ["a", "b", "c"]
+
+
+def test_what_a_stage_took_is_noted_apart_from_what_it_is(tmp_path: Path, ctx: Context) -> None:
+    manifest = run(plan().steps, Store(tmp_path), ctx)["three"].manifest()
+    assert manifest["environment"]["peak_memory"] > 1e7  # bytes: this process has imported torch
+    assert manifest["environment"]["seconds"] >= 0
+    assert "peak_memory" not in json.dumps({**manifest, "environment": None})
 
 
 def test_a_shared_prefix_is_shared_and_a_change_reaches_all_that_depends_on_it(tmp_path: Path, ctx: Context) -> None:

@@ -46,6 +46,8 @@ def test_a_whole_run_as_it_is_seen(config: str, capsys: pytest.CaptureFixture[st
     assert "guard:" in shown
     assert "/verdicts" not in shown  # parts of a step are not shown
     assert "Greedy accuracy in %" in shown
+    assert shown.count("before the first round: sft") == shown.count("round 1: dpo-st-1") == 1
+    assert shown.index("round 1: dpo-st-1") < shown.index("evaluate/sft/test")
     assert f"best model ({read_results(MINE).chosen}):" in flat(shown)
     assert "ask it: selfstudy solve causal" in shown
     assert shown.count("done before") == 0
@@ -97,6 +99,24 @@ def test_until_only_and_what_a_half_done_run_looks_like(config: str, capsys: pyt
     carry_out(config, only="evaluate/sft/dev/greedy", quiet=True)
     assert read_results(MINE).step("evaluate/sft/dev/greedy").artifact
     assert read_results(MINE).step("evaluate/sft/dev").artifact is None
+
+
+def test_status_as_json(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    results = carry_out(config, until="sft", quiet=True)
+    show_status("causal", ROOT, as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    done = sum(step.artifact is not None for step in results.steps)
+    assert (found["run"], found["done"], found["of"]) == ("causal", done, len(results.steps))
+    states = {step["step"]: step["state"] for step in found["steps"]}
+    assert (states["sft"], states["dpo-1"]) == ("done", "to do")
+    assert found["last_event"]["event"] == "run_finished"
+    assert found["cost"]["flops"] == results.cost[1] > 0
+    show_status(None, ROOT, as_json=True)
+    (every,) = json.loads(capsys.readouterr().out)
+    assert every == {name: found[name] for name in ("run", "last_event", "done", "of")}
+    (results.step("sft").artifact.path / "model.safetensors").unlink()
+    show_status(None, ROOT, as_json=True)
+    assert "model.safetensors is missing" in json.loads(capsys.readouterr().out)[0]["damaged"]
 
 
 def test_a_run_that_died(config: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from selfstudy.errors import ConfigError, did_you_mean
 from selfstudy.generation.engine import SamplingSettings
 from selfstudy.generation.hooks import FAMILY as HOOKS
 from selfstudy.generation.solver import Solver, load_solver
+from selfstudy.judging.answers import DEFAULT_FINDER, AnswerFinder
 from selfstudy.judging.verdicts import judge
 from selfstudy.judging.verifiers import default_verifier, load_verifier
 from selfstudy.models.compute import Compute
@@ -187,33 +188,52 @@ def evaluate_model(
     return metrics
 
 
-def solve_questions(model: str, question: str | None, *, calculator: bool, temperature: float, root: Path) -> None:
+def solve_questions(
+    model: str, question: str | None, *, calculator: bool, temperature: float, root: Path, as_json: bool = False
+) -> None:
     """Print the model's solution of one question, or of those typed in until an empty line."""
     asked = find_model(model, root)
     solver = asked.solver(seed=0, purpose="solve", temperature=temperature, calculator=calculator)
-    for number, text in enumerate([question] if question else _typed()):
+    finder = _finder(asked.verifier)
+    for number, text in enumerate([question] if question else _typed(silent=as_json)):
         problem = Problem(f"asked/{number}", text, "")
         (sample,) = solver.draw(solver.requests([problem], range(1)))
-        console.print(coloured(sample.completion, solver), soft_wrap=True)
-        console.print(f"[dim]log-probability {sample.logprob:.2f}, finished by {sample.completion.finish}[/]")
+        completion = sample.completion
+        if as_json:
+            forced = [{"start": a, "stop": b, "text": completion.text[a:b]} for a, b in forced_text(completion, solver)]
+            answer = finder.find(completion.text)
+            print(json.dumps({"question": text, "text": completion.text, "answer": answer, "forced": forced}))
+            continue
+        console.print(coloured(completion, solver), soft_wrap=True)
+        console.print(f"[dim]log-probability {sample.logprob:.2f}, finished by {completion.finish}[/]")
 
 
-def _typed() -> Iterator[str]:
+def _finder(verifier: PluginSpec) -> AnswerFinder:
+    """Return how solutions state their answer: as one of the package's verifiers says, and by #### for a user's own."""
+    said = None if verifier.is_file else verifier.settings.get("finder")
+    return DEFAULT_FINDER if said is None else AnswerFinder.model_validate(said)
+
+
+def _typed(*, silent: bool) -> Iterator[str]:
     with suppress(EOFError):  # the end of a pipe, or Ctrl-D, ends it as an empty line does
-        while text := console.input("[bold]question:[/] ").strip():
+        while text := console.input("" if silent else "[bold]question:[/] ").strip():
             yield text
+
+
+def forced_text(completion: Completion, solver: Solver) -> Iterator[tuple[int, int]]:
+    """Yield what a hook wrote as half-open spans of the text's characters."""
+    for start, stop in completion.forced:
+        before, through = (len(solver.format.decode(completion.token_ids[:end])) for end in (start, stop))
+        yield before, through
 
 
 def coloured(completion: Completion, solver: Solver) -> str:
     """Return the text with what the calculator wrote in colour."""
-    shown, cut = "", 0
-    decode = solver.format.decode
-    for start, stop in completion.forced:
-        before, through = len(decode(completion.token_ids[:start])), len(decode(completion.token_ids[:stop]))
-        text = completion.text
+    shown, cut, text = "", 0, completion.text
+    for before, through in forced_text(completion, solver):
         shown += escape(text[cut:before]) + f"[bold green]{escape(text[before:through])}[/]"
         cut = through
-    return shown + escape(completion.text[cut:])
+    return shown + escape(text[cut:])
 
 
 def export_step(run: str, step_name: str, out: Path, root: Path, *, dtype: str = "float32") -> None:

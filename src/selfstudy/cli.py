@@ -51,6 +51,21 @@ def pretrain(
 
 
 @app.command()
+def init(
+    file: Annotated[Path, typer.Argument(help="Problems: a JSONL, JSON, CSV or Parquet file.")],
+    out: Annotated[Path, typer.Option(help="The config to write; never written over.")] = Path("config.yaml"),
+    question: Annotated[str | None, typer.Option(help="Column of the question, where the guess is wrong.")] = None,
+    answer: Annotated[str | None, typer.Option(help="Column of the final answer, likewise.")] = None,
+    solution: Annotated[str | None, typer.Option(help="Column of the worked solution, likewise.")] = None,
+) -> None:
+    """Look at a file of your own and write a config for it, with comments: what was found, and what to change."""
+    from selfstudy.starting import write_config
+
+    given = {"question": question, "answer": answer, "solution": solution}
+    write_config(file, out, {role: name for role, name in given.items() if name is not None})
+
+
+@app.command()
 def plan(config: ConfigName, overrides: Overrides = None) -> None:
     """Show the steps of a run, which of them exist, and a forecast of the work, before any compute."""
     from selfstudy.running import show_plan
@@ -61,12 +76,13 @@ def plan(config: ConfigName, overrides: Overrides = None) -> None:
 @app.command()
 def status(
     run: Annotated[str | None, typer.Argument(help="A run's name or folder; all runs if left out.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Show how far a run is, living or dead, and its results so far."""
     from selfstudy.running import show_status
 
-    show_status(run, root)
+    show_status(run, root, as_json=json)
 
 
 @app.command()
@@ -116,17 +132,32 @@ def evaluate(
 
 
 @app.command()
+def compare(
+    run_a: Annotated[str, typer.Argument(help="A run, for the model it returned, or RUN:MODEL.")],
+    run_b: Annotated[str, typer.Argument(help="The other; differences are its minus the first's.")],
+    split: Annotated[str | None, typer.Option(help="One split alone, such as test.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Compare two runs problem by problem: paired intervals, McNemar's test, cost, and the settings that differ."""
+    from selfstudy.comparing import show_comparison
+
+    show_comparison(run_a, run_b, root, split=split, as_json=json)
+
+
+@app.command()
 def solve(
     model: Annotated[str, typer.Argument(help="A run, RUN:MODEL, or a model folder.")],
     question: Annotated[str | None, typer.Argument(help="Asked for if left out.")] = None,
     calculator: Annotated[bool, typer.Option(help="Whether the calculator writes results.")] = True,
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.0,
+    json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each question.")] = False,
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Ask a trained model a question and see the calculator work."""
     from selfstudy.asking import solve_questions
 
-    solve_questions(model, question, calculator=calculator, temperature=temperature, root=root)
+    solve_questions(model, question, calculator=calculator, temperature=temperature, root=root, as_json=json)
 
 
 @app.command()

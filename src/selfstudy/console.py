@@ -94,6 +94,10 @@ def progress(description: str, total: int) -> Iterator[Bar]:
 def _line(event: str, fields: Mapping[str, Any]) -> str | None:
     if event == "guard_decided":
         return f"[dim]        guard: {escape(fields['reason'])}[/]"
+    if event == "round":
+        return _round(fields)
+    if event == "tracking_failed":
+        return f"[yellow]{escape(fields['message'])}[/]"
     if not event.startswith("step_") or fields["part"]:
         return None
     head = f"{fields['number']:>3}/{fields['of']} {escape(fields['step'])}"
@@ -102,6 +106,22 @@ def _line(event: str, fields: Mapping[str, Any]) -> str | None:
     if event == "step_skipped":
         return f"[dim]{head}: done before[/]"
     return f"[bold]{head}[/]  {escape(summary(fields['metrics']))}  [dim]{fields['seconds']:.1f} s[/]"
+
+
+def _round(fields: Mapping[str, Any]) -> str:
+    """Return a round on a line: how good its model is, and what it came from."""
+    low, high = (f"{100 * fields['accuracy'][end]:.1f}" for end in ("low", "high"))
+    name = f"round {fields['number']}" if fields["number"] else "before the first round"
+    parts = [f"{escape(fields['model'])} {100 * fields['accuracy']['value']:.1f}% [{low}, {high}] on dev"]
+    if fields["pairs"] is not None:
+        parts.append(f"{fields['pairs']:,} pairs")
+    if fields["guard"] is not None:
+        parts.append(f"guard: {fields['guard']}")
+    if fields["distinct"] is not None:
+        parts.append(f"yield {fields['distinct']:.2f} a problem")
+        parts.append(f"{fields['pseudo_labels']:,} pseudo-labels")
+    parts.append(f"{fields['seconds']:,.0f} s")
+    return f"[bold cyan]{name}: {' · '.join(parts)}[/]"
 
 
 def summary(metrics: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from selfstudy.errors import ConfigError, did_you_mean
+from selfstudy.evaluation.memory import watch_memory
 from selfstudy.stages.base import Stage
 from selfstudy.storage.artifacts import Artifact, Store, digest_paths
 from selfstudy.types import Context
@@ -184,10 +185,13 @@ def _make(step: Step, store: Store, ctx: Context) -> tuple[Artifact, float]:
         if published is not None:
             out.rmdir()  # what we hold is a new, empty folder: theirs has its final name
             return published, 0.0
-        started = time.monotonic()
+        started, peak_memory = time.monotonic(), watch_memory()
         metrics = step.stage.run(inputs, out, ctx)
         seconds = time.monotonic() - started
-        return store.publish(kind, fingerprint, recipe=step.made_from(), metrics=metrics, seconds=seconds), seconds
+        made = store.publish(
+            kind, fingerprint, recipe=step.made_from(), metrics=metrics, seconds=seconds, peak_memory=peak_memory()
+        )
+        return made, seconds
 
 
 def _known(step: Step) -> str:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
 from selfstudy.console import Events, console, progress, summary
 from selfstudy.errors import StorageError
+from selfstudy.pipeline import Step, select
 from selfstudy.pipeline import run as run_steps
-from selfstudy.pipeline import select
 from selfstudy.recipes.prepare import Prepared, find_run, prepare
-from selfstudy.report.results import Results, read_results, results_table
+from selfstudy.report.results import PlannedStep, Results, read_results, results_table
+from selfstudy.report.rounds import completed_round
+from selfstudy.storage.artifacts import Artifact
+from selfstudy.tracking import Tracker
 from selfstudy.types import SILENT, Context
 
 
@@ -44,29 +50,58 @@ def carry_out(
     prepared = prepare(config, overrides, run_name=name)
     steps = select(prepared.plan, until, only)
     prepared.write()
-    events = Events(prepared.folder, quiet=quiet)
-    ctx = Context(events.emit, SILENT.progress if quiet else progress, prepared.config.checkpoint_every)
     started = time.monotonic()
     if not quiet:
         console.print(f"[bold]{prepared.name}[/]: {len(steps)} steps, in {prepared.folder}")
-    try:
-        events.emit("run_started", {"config": config, "overrides": list(overrides), "steps": len(steps)})
-        run_steps(steps, prepared.store, ctx)
-        events.emit("run_finished", {"seconds": round(time.monotonic() - started, 1)})
-    except BaseException as error:
-        events.emit("run_stopped", {"error": type(error).__name__, "message": str(error)})
-        raise
-    finally:
-        events.close()
+    done: list[PlannedStep] = []
+    with _sinks(prepared, quiet=quiet) as emit:
+
+        def on_done(step: Step, artifact: Artifact) -> None:
+            done.append(PlannedStep(step.name, step.stage.kind, step.about, artifact, in_progress=False))
+            if (completed := completed_round(done)) is not None:
+                emit("round", dataclasses.asdict(completed))
+
+        ctx = Context(emit, SILENT.progress if quiet else progress, prepared.config.checkpoint_every)
+        try:
+            emit("run_started", {"config": config, "overrides": list(overrides), "steps": len(steps)})
+            run_steps(steps, prepared.store, ctx, on_done=on_done)
+            emit("run_finished", {"seconds": round(time.monotonic() - started, 1)})
+        except BaseException as error:
+            emit("run_stopped", {"error": type(error).__name__, "message": str(error)})
+            raise
     results = read_results(prepared.folder)
     if not quiet:
-        console.print(results_table(results))
-        best = results.step("best")
-        if best and best.artifact:
-            console.print(f"best model ({results.chosen}): {best.artifact.path}")
-            console.print(f"ask it: selfstudy solve {prepared.name}{_root_option(prepared)}")
+        _show_end(prepared, results)
         console.print(f"[dim]{time.monotonic() - started:.0f} s[/]")
     return results
+
+
+@contextmanager
+def _sinks(prepared: Prepared, *, quiet: bool) -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
+    """Open what takes in events, the run's own file and a tracker where the config names one; yield how to emit."""
+    events = Events(prepared.folder, quiet=quiet)
+    with closing(events), ExitStack() as more:
+        takers = [events.emit]
+        if prepared.config.track is not None:
+            tracker = Tracker(
+                prepared.config.track, prepared.folder, lambda said: events.emit("tracking_failed", {"message": said})
+            )
+            more.callback(lambda: tracker.close())
+            takers.append(tracker.see)
+
+        def emit(event: str, fields: Mapping[str, Any]) -> None:
+            for take in takers:
+                take(event, fields)
+
+        yield emit
+
+
+def _show_end(prepared: Prepared, results: Results) -> None:
+    console.print(results_table(results))
+    best = results.step("best")
+    if best and best.artifact:
+        console.print(f"best model ({results.chosen}): {best.artifact.path}")
+        console.print(f"ask it: selfstudy solve {prepared.name}{_root_option(prepared)}")
 
 
 def _root_option(prepared: Prepared) -> str:
@@ -98,16 +133,19 @@ def show_plan(config: str, overrides: Sequence[str] = ()) -> None:
     console.print(f"disk still to be written: at most about {disk / 1e6:,.0f} MB")
 
 
-def show_status(run: str | None, root: Path) -> None:
+def show_status(run: str | None, root: Path, *, as_json: bool = False) -> None:
     """Print how far one run is, or all runs below a root."""
-    if run is None:
-        plans = sorted((root / "runs").glob("*/plan.json"))
-        if not plans:
-            console.print(f"no runs below {escape(str(root / 'runs'))}")
-        for plan in plans:
-            console.print(f"{escape(plan.parent.name)}: {_progress_of(plan.parent)}, {_last_event(plan.parent)}")
+    folders = [find_run(run, root)] if run else [plan.parent for plan in sorted((root / "runs").glob("*/plan.json"))]
+    if as_json:
+        print(json.dumps(_status(folders[0]) if run else [_state(folder) for folder in folders], indent=1))
         return
-    folder = find_run(run, root)
+    if run is None:
+        if not folders:
+            console.print(f"no runs below {escape(str(root / 'runs'))}")
+        for folder in folders:
+            console.print(f"{escape(folder.name)}: {_progress_of(folder)}, {_last_event(folder)}")
+        return
+    (folder,) = folders
     results = read_results(folder)
     for step in results.steps:
         if "part_of" in step.about:
@@ -120,23 +158,52 @@ def show_status(run: str | None, root: Path) -> None:
         console.print(results_table(results))
 
 
-def _progress_of(folder: Path) -> str:
-    """Say how far a run is; a damaged one must not hide the others."""
+def _status(folder: Path) -> dict[str, Any]:
+    """Return all that is known of a run so far, as JSON."""
+    results = read_results(folder)
+    steps = [
+        {
+            "step": step.name,
+            "kind": step.kind,
+            "state": "done" if step.artifact else "in progress" if step.in_progress else "to do",
+            "metrics": step.artifact.metrics() if step.artifact else None,
+        }
+        for step in results.steps
+        if "part_of" not in step.about
+    ]
+    scores = [{"model": model, "split": split, **found} for (model, split), found in results.scores.items()]
+    seconds, flops = results.cost
+    cost = {"seconds": seconds, "flops": flops, "price": results.price, "peak_memory": results.peak_memory}
+    return {**_state(folder), "steps": steps, "chosen": results.chosen, "scores": scores, "cost": cost}
+
+
+def _state(folder: Path) -> dict[str, Any]:
+    """Return how far a run is, as JSON; a damaged one must not hide the others."""
+    state = {"run": folder.name, "last_event": _last(folder)}
     try:
         steps = read_results(folder).steps
     except StorageError as error:
-        return f"[red]damaged:[/] {escape(str(error))}"
-    return f"{sum(step.artifact is not None for step in steps)} of {len(steps)} steps"
+        return {**state, "damaged": str(error)}
+    return {**state, "done": sum(step.artifact is not None for step in steps), "of": len(steps)}
+
+
+def _progress_of(folder: Path) -> str:
+    state = _state(folder)
+    if "damaged" in state:
+        return f"[red]damaged:[/] {escape(state['damaged'])}"
+    return f"{state['done']} of {state['of']} steps"
 
 
 def _last_event(folder: Path) -> str:
+    last = _last(folder)
+    return f"last event {last['event']} {time.time() - last['time']:.0f} s ago" if last else "not started"
+
+
+def _last(folder: Path) -> dict[str, Any] | None:
     path = folder / "events.jsonl"
     # A line that a killed process did not finish has no newline yet.
     lines = (
         [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")] if path.exists() else []
     )
-    if not lines:
-        return "not started"
-    last = json.loads(lines[-1])
-    ago = time.time() - last["time"]
-    return f"last event {last['event']} {ago:.0f} s ago"
+    last: dict[str, Any] | None = json.loads(lines[-1]) if lines else None
+    return last

@@ -129,6 +129,7 @@ def test_the_other_commands_work_on_the_finished_run(finished: Path, capsys: pyt
     asked = [arguments for arguments in commands(README) if arguments[0] != "run" and arguments[1:]]
     assert {arguments[0] for arguments in asked} >= {"plan", "status", "evaluate", "export"}
     with chdir(finished):
+        shutil.copy(ROOT / "examples" / "own_problems" / "train.csv", "train.csv")
         for arguments in asked:
             assert run(arguments) == 0, (arguments, capsys.readouterr().err)
         assert Path("pairs.jsonl").is_file()

@@ -1,4 +1,4 @@
-"""What the ledger estimates against what a forward pass is counted to take."""
+"""What the ledger estimates against what a forward pass, and a backward one behind it, are counted to take."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BartConfig, BartForConditionalGeneration, GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
-from selfstudy.evaluation.ledger import forward_flops
+from selfstudy.evaluation.ledger import forward_flops, training_flops
 from selfstudy.models.stacks import stacks
 from tests.fakes import tiny_llama, tiny_t5
 
@@ -23,23 +23,27 @@ MODELS = {
 }
 
 
+@pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("name", list(MODELS))
-def test_estimates_are_what_is_counted_to_5_per_cent(name: str) -> None:
+def test_estimates_are_what_is_counted_to_5_per_cent(name: str, training: bool) -> None:
     """The library counts attention between all positions; causal attention needs half of that between its own."""
     model: PreTrainedModel = MODELS[name]().eval()
     model.set_attn_implementation("eager")
     prompt, completion = 9, 6
     decoder, encoder = stacks(model)
-    with torch.no_grad(), FlopCounterMode(display=False) as counted:
+    with torch.set_grad_enabled(training), FlopCounterMode(display=False) as counted:
         if encoder is None:
-            model(input_ids=torch.ones(1, prompt + completion, dtype=torch.long), logits_to_keep=completion)
+            found = model(input_ids=torch.ones(1, prompt + completion, dtype=torch.long), logits_to_keep=completion)
             own = prompt + completion
         else:
             inputs = torch.ones(1, prompt, dtype=torch.long)
-            model(input_ids=inputs, decoder_input_ids=torch.ones(1, completion, dtype=torch.long))
+            found = model(input_ids=inputs, decoder_input_ids=torch.ones(1, completion, dtype=torch.long))
             own = completion
-    beyond = 4 * decoder.width * decoder.layers * (own**2 - own * (own + 1) // 2)
-    estimated = forward_flops(decoder, prompt, [completion], encoder)
+        if training:
+            found.logits.sum().backward()
+    times, estimate = (3, training_flops) if training else (1, forward_flops)
+    beyond = times * 4 * decoder.width * decoder.layers * (own**2 - own * (own + 1) // 2)
+    estimated = estimate(decoder, prompt, [completion], encoder)
     assert estimated == pytest.approx(counted.get_total_flops() - beyond, rel=0.05)
-    matrices = 2 * decoder.parameters * (own if encoder is None else completion)
+    matrices = times * 2 * decoder.parameters * (own if encoder is None else completion)
     assert matrices > 0.3 * estimated  # so that attention alone does not pass

@@ -66,6 +66,11 @@ def test_dpo_st_is_the_algorithm() -> None:
     }  # fmt: skip
 
 
+def test_what_a_run_costs_and_who_watches_it_change_nothing() -> None:
+    before, after = plan(), plan("price_per_hour=2.5", "track=tensorboard", "checkpoint_every=7")
+    assert [step.fingerprint for step in after.steps] == [step.fingerprint for step in before.steps]
+
+
 def test_without_restart_fine_tuning_goes_on_from_the_last_model() -> None:
     models = {s.name: names(s, "model") for s in plan("restart=false").steps if isinstance(s.stage, Sft)}
     assert models == {"sft": ["base"], "dpo-st-1": ["sft"], "dpo-st-2": ["dpo-st-1"]}

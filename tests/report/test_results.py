@@ -33,7 +33,9 @@ def scores(number: int, split: str) -> dict[str, Any]:
     return found
 
 
-def make_run(root: Path, done: Mapping[str, Any], in_progress: tuple[str, ...] = ()) -> Path:
+def make_run(
+    root: Path, done: Mapping[str, Any], in_progress: tuple[str, ...] = (), *, seconds: float = 0, **cost: int
+) -> Path:
     """Write a plan of evaluations and publish those in ``done``, by step name with their metrics."""
     run = root / "runs" / "mine"
     run.mkdir(parents=True)
@@ -52,7 +54,8 @@ def make_run(root: Path, done: Mapping[str, Any], in_progress: tuple[str, ...] =
                 (out / "file").write_text("whole")
                 if line["name"] in done:
                     metrics = done[str(line["name"])]
-                    store.publish(str(line["kind"]), str(line["fingerprint"]), recipe={}, metrics=metrics, seconds=0)
+                    facts: dict[str, Any] = {"recipe": {}, "metrics": metrics, "seconds": seconds, **cost}
+                    store.publish(str(line["kind"]), str(line["fingerprint"]), **facts)
     write_json(run / "plan.json", lines)
     return run
 
@@ -111,6 +114,22 @@ def test_what_the_guard_decided_stands_below_the_table(tmp_path: Path) -> None:
 def test_the_cost_stands_below_the_table(tmp_path: Path) -> None:
     done = all_done() | {"dpo-1": {"flops": 3 * 10**12}, "dpo-2": {"flops": 10**12}}
     assert "cost: 0 seconds, 4e+12 floating-point operations" in printed(read_results(make_run(tmp_path, done)))
+
+
+def test_what_it_came_to_in_money_and_memory_stands_there_where_it_is_known(tmp_path: Path) -> None:
+    run = make_run(tmp_path, all_done(), seconds=90, peak_memory=2_340_000_000)
+    (run / "config.yaml").write_text("seed: 1\nprice_per_hour: 2.5\n")
+    results = read_results(run)
+    assert results.price == pytest.approx(13 * 90 / 3600 * 2.5)
+    text = printed(results)
+    assert "price: 0.81, at 2.5 an hour" in text
+    assert "peak memory: 2.34 GB" in text
+    run = make_run(tmp_path / "unknown", all_done())
+    (run / "config.yaml").write_text("seed: 1\n")
+    unknown = read_results(run)
+    assert (unknown.price, unknown.peak_memory) == (None, None)
+    assert "price" not in printed(unknown)
+    assert "memory" not in printed(unknown)
 
 
 def test_the_columns_of_k_are_in_the_order_of_numbers(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from selfstudy.errors import PluginError
 from selfstudy.stages.base import Inputs
 from selfstudy.stages.verify import Verify
 from selfstudy.storage.records import read_records
-from selfstudy.types import SILENT, Verdict
+from selfstudy.types import SILENT, Context, Verdict
 from tests.stages.builders import artifact, problem, sample
 
 BODY = '''
@@ -49,6 +50,20 @@ def test_one_verdict_for_each_sample_in_order(tmp_path: Path) -> None:
     verdicts = list(read_records(tmp_path / "out" / "verdicts.jsonl", Verdict))
     assert [(v.problem_id, v.index) for v in verdicts] == [(f"p/{n:03d}", k) for n in range(3) for k in range(3)]
     assert [(v.outcome, v.extracted) for v in verdicts[:3]] == [("right", "7"), ("wrong", "8"), ("unparsed", None)]
+
+
+def test_the_bar_moves_by_problems_and_shows_the_share_that_is_right(tmp_path: Path) -> None:
+    moved: list[tuple[int, str]] = []
+
+    class Bar:
+        def advance(self, amount: int = 1, **shown: float | str) -> None:
+            moved.append((amount, str(shown["pass@1"])))
+
+    (tmp_path / "out").mkdir()
+    ctx = Context(SILENT.emit, lambda description, total: nullcontext(Bar()))
+    Verify(verifier="numeric", split="dev").run(inputs(tmp_path), tmp_path / "out", ctx)  # type: ignore[arg-type]
+    assert sum(amount for amount, _ in moved) == 3
+    assert [share for _, share in moved[:4]] == ["100.0%", "50.0%", "33.3%", "50.0%"]
 
 
 @pytest.mark.parametrize(

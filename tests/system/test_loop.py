@@ -58,7 +58,7 @@ def test_the_loop_runs_and_its_parts_fit_together(
     assert hashes(ROOT) == before
     events = [json.loads(line) for line in (ROOT / "runs" / family / "events.jsonl").read_text().splitlines()]
     second = [e["event"] for e in events][[e["event"] for e in events].index("run_finished") + 1 :]
-    assert set(second) == {"run_started", "step_skipped", "run_finished"}
+    assert set(second) == {"run_started", "step_skipped", "round", "run_finished"}
 
 
 def test_what_is_asked_of_a_finished_run(small: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ from selfstudy.stages.preference import PreferenceSettings
 from selfstudy.stages.pretrain import PretrainSettings
 from selfstudy.stages.pseudo_label import LabelSettings
 from selfstudy.stages.sft import SftSettings
+from selfstudy.tracking import TrackerName
 
 Recipe = Literal["dpo_st", "self_training", "rft", "supervised", "pretrain"]
 
@@ -48,6 +49,9 @@ class Config(Settings):
         vocab_size: Of the tokenizer that a preset gets, trained on what the model is to learn first.
         samples_per_step: Sample indices come in steps of so many; raising a number of samples later adds steps.
         checkpoint_every: Optimizer steps between checkpoints; changes no result.
+        price_per_hour: Of the machine, in any currency: what the run's seconds come to then stands below its results.
+        track: Write losses, scores and the guard's looks to TensorBoard (in the run's folder) or to Weights & Biases as
+            well; needs the extra of that name: ``pip install 'selfstudy[track]'``.
     """
 
     recipe: Recipe = "dpo_st"
@@ -70,6 +74,8 @@ class Config(Settings):
     labels: LabelSettings = LabelSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     checkpoint_every: Annotated[int, Field(ge=1)] = 50
+    price_per_hour: Annotated[float, Field(ge=0)] | None = None
+    track: TrackerName | None = None
 
     @model_validator(mode="after")
     def _pretraining_has_data(self) -> Self:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
@@ -34,11 +35,13 @@ class Results:
         steps: All steps in order.
         scores: Metrics of evaluations by (model, split).
         chosen: The model that is best on dev; None until all are scored there.
+        price_per_hour: Of the machine, as the config says; None where it does not.
     """
 
     steps: tuple[PlannedStep, ...]
     scores: Mapping[tuple[str, str], Mapping[str, Any]]
     chosen: str | None
+    price_per_hour: float | None = None
 
     @property
     def models(self) -> list[str]:
@@ -57,6 +60,17 @@ class Results:
         seconds = sum(artifact.manifest()["environment"]["seconds"] for artifact in made)
         return seconds, sum(artifact.metrics().get("flops", 0) for artifact in made)
 
+    @property
+    def price(self) -> float | None:
+        """Return what the seconds of all steps cost, in whatever money the hour's price is in."""
+        return None if self.price_per_hour is None else self.cost[0] / 3600 * self.price_per_hour
+
+    @property
+    def peak_memory(self) -> int | None:
+        """Return the bytes that the hungriest step held; None where no step's are known."""
+        environments = [step.artifact.manifest()["environment"] for step in self.steps if step.artifact is not None]
+        return max((found for one in environments if (found := one.get("peak_memory"))), default=None)
+
     def step(self, name: str) -> PlannedStep | None:
         """Return a step by name."""
         return next((step for step in self.steps if step.name == name), None)
@@ -72,7 +86,13 @@ def read_results(run: Path) -> Results:
         if step.artifact is not None and "split" in step.about
     }
     best = next((step.artifact for step in steps if step.kind == "best"), None)
-    return Results(steps, scores, best.metrics()["chosen"] if best else None)
+    return Results(steps, scores, best.metrics()["chosen"] if best else None, _price_per_hour(run / "config.yaml"))
+
+
+def _price_per_hour(config: Path) -> float | None:
+    tree = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    price: float | None = tree.get("price_per_hour")
+    return price
 
 
 def _planned(line: Mapping[str, Any], store: Store) -> PlannedStep:
@@ -95,6 +115,10 @@ def results_table(results: Results) -> Group:
     seconds, flops = results.cost
     if flops:
         notes.append(f"cost: {seconds:,.0f} seconds, {flops:.2g} floating-point operations by estimate")
+    if results.price is not None:
+        notes.append(f"price: {results.price:,.2f}, at {results.price_per_hour:g} an hour")
+    if results.peak_memory is not None:
+        notes.append(f"peak memory: {results.peak_memory / 1e9:,.2f} GB")
     if results.chosen:
         notes.insert(0, "→ best on dev, the model returned · distinct: right solutions a problem, of the samples")
     tables[-1].caption, tables[-1].caption_justify = "\n".join(notes) or None, "left"
@@ -107,9 +131,13 @@ def _guarded(results: Results) -> list[str]:
     for step in results.steps:
         guard = step.artifact.metrics().get("guard") if step.kind == "preference" and step.artifact else None
         if guard is not None:
-            used = "the SFT model" if guard["fell_back"] else f"step {guard['used_step']}"
-            said.append(f"{step.name} is {used}")
+            said.append(f"{step.name} is {used_weights(guard)}")
     return said
+
+
+def used_weights(guard: Mapping[str, Any]) -> str:
+    """Say which weights of a preference learning the guard let through."""
+    return "the SFT model" if guard["fell_back"] else f"step {guard['used_step']}"
 
 
 def _table(results: Results, splits: Sequence[str], *, samples: bool) -> Table:

@@ -29,12 +29,16 @@ class Verify(Stage):
         outcomes: Counter[str] = Counter()
 
         def verdicts() -> Iterator[Verdict]:
-            for sample in read_samples(one(inputs, "samples")):
+            seen = ""
+            for sample in read_samples(one(inputs, "samples")):  # problem by problem
                 verdict = judge(verifier, problems[sample.problem_id], sample)
                 outcomes[verdict.outcome] += 1
+                bar.advance(int(sample.problem_id != seen), **{"pass@1": f"{outcomes['right'] / outcomes.total():.1%}"})
+                seen = sample.problem_id
                 yield verdict
 
-        count = write_records(out / "verdicts.jsonl", verdicts())
+        with ctx.progress("verify", len(problems)) as bar:
+            count = write_records(out / "verdicts.jsonl", verdicts())
         return {"samples": count, **{outcome: outcomes[outcome] for outcome in ("right", "wrong", "unparsed")}}
 
     def forecast(self, sizes: Sizes) -> Forecast:

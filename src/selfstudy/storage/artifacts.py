@@ -1,8 +1,8 @@
 """Artifacts: complete, immutable folders named by what they were made from.
 
 ``<root>/artifacts/sample-c70072eef3d029c1/`` holds files and ``manifest.json``; ``….tmp/`` is one in progress. The
-manifest lists every file with size and sha256 and the stage's metrics; seconds, host and versions stand in a section of
-their own that two equal runs need not share.
+manifest lists every file with size and sha256 and the stage's metrics; seconds, memory, host and versions stand in a
+section of their own that two equal runs need not share.
 """
 
 from __future__ import annotations
@@ -110,7 +110,14 @@ class Store:
             yield working
 
     def publish(
-        self, kind: str, fingerprint: str, *, recipe: Mapping[str, Any], metrics: Mapping[str, Any], seconds: float
+        self,
+        kind: str,
+        fingerprint: str,
+        *,
+        recipe: Mapping[str, Any],
+        metrics: Mapping[str, Any],
+        seconds: float,
+        peak_memory: int | None = None,
     ) -> Artifact:
         """Turn the working folder into the artifact: write the manifest, drop scratch folders, rename.
 
@@ -123,6 +130,7 @@ class Store:
             recipe: What the fingerprint was made from; kept for people.
             metrics: What the stage returned.
             seconds: Wall-clock seconds of the attempt that finished it.
+            peak_memory: Bytes that it held at most, where that is known.
         """
         working = self._working(kind, fingerprint)
         for entry in sorted(working.glob(".*")):
@@ -138,6 +146,7 @@ class Store:
             "files": {file.name: {"size": file.stat().st_size, "sha256": sha256(file)} for file in files},
             "environment": {
                 "seconds": round(seconds, 3),
+                "peak_memory": peak_memory,
                 "host": socket.gethostname(),
                 "platform": platform.platform(),
                 "python": platform.python_version(),
