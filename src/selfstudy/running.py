@@ -45,7 +45,8 @@ def carry_out(
     steps = select(prepared.plan, until, only)
     prepared.write()
     events = Events(prepared.folder, quiet=quiet)
-    ctx = Context(events.emit, SILENT.progress if quiet else progress, prepared.config.checkpoint_every)
+    settings, bars = prepared.config, SILENT.progress if quiet else progress
+    ctx = Context(events.emit, bars, settings.checkpoint_every, settings.verifier_timeout)
     started = time.monotonic()
     if not quiet:
         console.print(f"[bold]{prepared.name}[/]: {len(steps)} steps, in {prepared.folder}")

@@ -48,6 +48,8 @@ class Config(Settings):
         vocab_size: Of the tokenizer that a preset gets, trained on what the model is to learn first.
         samples_per_step: Sample indices come in steps of so many; raising a number of samples later adds steps.
         checkpoint_every: Optimizer steps between checkpoints; changes no result.
+        verifier_timeout: Seconds that a verifier of one's own may take for a verdict; then the run stops and says
+            where. Changes no result.
     """
 
     recipe: Recipe = "dpo_st"
@@ -70,6 +72,7 @@ class Config(Settings):
     labels: LabelSettings = LabelSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     checkpoint_every: Annotated[int, Field(ge=1)] = 50
+    verifier_timeout: Annotated[float, Field(gt=0)] = 10.0
 
     @model_validator(mode="after")
     def _pretraining_has_data(self) -> Self:
