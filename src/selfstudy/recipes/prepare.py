@@ -89,9 +89,8 @@ def prepare(
     config = Config.parse(load_tree(name, overrides), name)
     root = Path(config.root)
     missing: list[str] = []
-    mixture = config.pretraining.mixture if config.pretraining and config.recipe == "pretrain" else ()
     data = _data("data", config.problems.sources(), root, download, missing)
-    corpus = _data("corpus", [part.source for part in mixture], root, download, missing)
+    corpus = _data("corpus", [part.source for part in config.mixture], root, download, missing)
     found = resolve(config.model, download=download)
     bench = Bench(config, data, corpus, _base_model(config, found, root))
     recipe = importlib.import_module(f"selfstudy.recipes.{config.recipe}")

@@ -92,6 +92,8 @@ def results_table(results: Results) -> Group:
     if transfer:
         tables.append(_table(results, transfer, samples=False))
     notes = [f"guard: {', '.join(guarded)}"] if (guarded := _guarded(results)) else []
+    if overlapping := _overlapping(results):
+        notes.append(f"asked in training too, in the same words or nearly: {', '.join(overlapping)}")
     seconds, flops = results.cost
     if flops:
         notes.append(f"cost: {seconds:,.0f} seconds, {flops:.2g} floating-point operations by estimate")
@@ -110,6 +112,17 @@ def _guarded(results: Results) -> list[str]:
             used = "the SFT model" if guard["fell_back"] else f"step {guard['used_step']}"
             said.append(f"{step.name} is {used}")
     return said
+
+
+def _overlapping(results: Results) -> list[str]:
+    """Say how much of each split was taught, where any of it was."""
+    step = results.step("overlap")
+    splits = step.artifact.metrics()["splits"] if step and step.artifact else {}
+    return [
+        f"{both} of {count['n']:,} in {name.removeprefix('transfer-')}"
+        for name, count in splits.items()
+        if (both := count["exact"] + count["near"])
+    ]
 
 
 def _table(results: Results, splits: Sequence[str], *, samples: bool) -> Table:
