@@ -31,7 +31,7 @@ from selfstudy.recipes.prepare import find_run
 from selfstudy.report.results import Results, read_results
 from selfstudy.stages.base import read_split
 from selfstudy.stages.evaluate import score_problem, summarise
-from selfstudy.storage.artifacts import Artifact
+from selfstudy.storage.artifacts import Artifact, Store
 from selfstudy.storage.atomic import publish_folder, replacing
 from selfstudy.storage.judged import Judged
 from selfstudy.storage.records import read_records
@@ -87,6 +87,10 @@ def find_model(name: str, root: Path) -> Asked:
     if step.artifact is None:
         raise ConfigError(f"run {run_name} has not made '{step.name}' yet; carry it out, or name another: RUN:STEP")
     problems = results.step("problems")
+    store = Store(folder.parent.parent)
+    for artifact in (step.artifact, problems.artifact if problems else None):
+        if artifact is not None:
+            store.check(artifact)
     return Asked(
         step.artifact.path,
         config.verifier,
@@ -251,6 +255,7 @@ def export_step(run: str, step_name: str, out: Path, root: Path, *, dtype: str =
         )
     if step.artifact is None:
         raise ConfigError(f"step '{step_name}' of run {run} has not been carried out yet")
+    Store(folder.parent.parent).check(step.artifact)
     if step.kind in ("pairs", "labels"):
         _export_records(run, results, step.artifact, out)
     else:

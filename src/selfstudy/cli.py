@@ -70,6 +70,29 @@ def status(
 
 
 @app.command()
+def verify(
+    run: Annotated[str, typer.Argument(help="A run's name or folder.")],
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Read every file that a run has made and compare it with what was made; exit with 1 if any is damaged or gone."""
+    from selfstudy.keeping import verify_run
+
+    if not verify_run(run, root):
+        raise typer.Exit(1)
+
+
+@app.command()
+def gc(
+    delete: Annotated[bool, typer.Option("--delete", help="Remove it; otherwise it is only listed.")] = False,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """List the artifacts and unfinished attempts that no run needs, and remove them if asked to."""
+    from selfstudy.keeping import collect
+
+    collect(root, delete=delete)
+
+
+@app.command()
 def sample(
     model: Annotated[str, typer.Argument(help="A run, RUN:MODEL, or a model folder.")],
     problems: Annotated[str, typer.Argument(help="A problem source, such as svamp, or {name: tabular, path: my.csv}.")],

@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 
+from selfstudy.errors import StorageError
 from selfstudy.storage.artifacts import Artifact, Store
 
 
@@ -65,7 +66,7 @@ class Results:
 def read_results(run: Path) -> Results:
     """Read a run's folder; damaged artifacts raise, missing ones count as still to do."""
     store = Store(run.parent.parent)
-    steps = tuple(_planned(line, store) for line in json.loads((run / "plan.json").read_text(encoding="utf-8")))
+    steps = tuple(_planned(line, store) for line in read_plan(run))
     scores = {
         (step.about["model"], step.about["split"]): step.artifact.metrics()
         for step in steps
@@ -73,6 +74,24 @@ def read_results(run: Path) -> Results:
     }
     best = next((step.artifact for step in steps if step.kind == "best"), None)
     return Results(steps, scores, best.metrics()["chosen"] if best else None)
+
+
+def read_plan(run: Path) -> list[dict[str, Any]]:
+    """Read the steps of a run's plan, a line each.
+
+    Raises:
+        StorageError: It is missing or damaged.
+    """
+    path = run / "plan.json"
+    try:
+        lines = json.loads(path.read_text(encoding="utf-8"))
+        for line in lines:
+            texts = (line["name"], line["kind"], line["artifact"], line["fingerprint"] or "")
+            if not all(isinstance(text, str) for text in texts) or not isinstance(line["about"], dict):
+                raise TypeError("a step is not as it was written")
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise StorageError(f"{path}: cannot be read ({error!r:.200}); run again to write it anew") from None
+    return list(lines)
 
 
 def _planned(line: Mapping[str, Any], store: Store) -> PlannedStep:
