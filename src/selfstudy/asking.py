@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.markup import escape
 
 from selfstudy.config import parse_yaml
@@ -79,7 +78,7 @@ def find_model(name: str, root: Path) -> Asked:
     if not is_run and bare is not None:
         return Asked(bare, default_verifier(), SILENT.verifier_timeout, SamplingSettings(), Compute(), None)
     folder = find_run(run_name, root)
-    config = Config.parse(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")), str(folder))
+    config = Config.parse(parse_yaml((folder / "config.yaml").read_text(encoding="utf-8"), str(folder)), str(folder))
     results = read_results(folder)
     step = results.step(model or "best")
     if step is None:

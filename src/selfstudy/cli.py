@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from selfstudy.errors import SelfstudyError
+from selfstudy.errors import SelfstudyError, printable
 
 app = typer.Typer(
     help="Teach a small language model to reason from its own attempts.",
@@ -175,10 +175,10 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(arguments)
     except SelfstudyError as error:
-        errors.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        errors.print(f"[bold red]error:[/] {escape(printable(str(error)))}", soft_wrap=True)
         sys.exit(2)
     except OSError as error:  # a full disk, a folder that cannot be written: nothing of ours is wrong
-        errors.print(f"[bold red]error:[/] {escape(str(error))}; what was finished is kept", soft_wrap=True)
+        errors.print(f"[bold red]error:[/] {escape(printable(str(error)))}; what was finished is kept", soft_wrap=True)
         sys.exit(2)
 
 

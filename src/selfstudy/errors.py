@@ -48,6 +48,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; known: {', '.join(options)}" if options else ""
 
 
+def printable(text: str) -> str:
+    """Return text that any terminal can show as it is: what is no character of a line is written as an escape."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
 def portable(error: Exception) -> Exception:
     """Return the same error in a form that any process can unpickle; one that has no remedy, with its traceback."""
     for kind in type(error).__mro__:
