@@ -157,7 +157,7 @@ def test_evaluation_counts_what_was_drawn(capsys: pytest.CaptureFixture[str]) ->
     problems = find_problems("test", asked)
     solver = asked.solver(seed=3, purpose="evaluate", temperature=1.0, calculator=True)
     right: dict[str, int] = {}
-    for sample, verdict in draw_judged(solver, problems, 5, asked.verifier):
+    for sample, verdict in draw_judged(asked, solver, problems, 5):
         assert sample.problem_id == verdict.problem_id
         right[sample.problem_id] = right.get(sample.problem_id, 0) + (verdict.outcome == "right")
     assert metrics["pass_at"]["1"]["value"] == pytest.approx(sum(right.values()) / 30)

@@ -54,7 +54,7 @@ def load(value: object):
 
 
 def test_available_lists_the_folder() -> None:
-    assert available(FAMILY) == ["choice", "exact", "numeric"]
+    assert available(FAMILY) == ["choice", "exact", "math_verify", "numeric"]
 
 
 def test_own_file(write) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.markup import escape
 
 from selfstudy.config import parse_yaml
@@ -19,8 +18,8 @@ from selfstudy.generation.engine import SamplingSettings
 from selfstudy.generation.hooks import FAMILY as HOOKS
 from selfstudy.generation.solver import Solver, load_solver
 from selfstudy.judging.answers import DEFAULT_FINDER, AnswerFinder
-from selfstudy.judging.verdicts import judge
-from selfstudy.judging.verifiers import default_verifier, load_verifier
+from selfstudy.judging.judges import judged_by
+from selfstudy.judging.verifiers import default_verifier
 from selfstudy.models.compute import Compute
 from selfstudy.models.format import Format, bind, read_format
 from selfstudy.models.load import family, load_config, load_model, load_tokenizer, save_model
@@ -32,11 +31,11 @@ from selfstudy.recipes.prepare import find_run
 from selfstudy.report.results import Results, read_results
 from selfstudy.stages.base import read_split
 from selfstudy.stages.evaluate import score_problem, summarise
-from selfstudy.storage.artifacts import Artifact
+from selfstudy.storage.artifacts import Artifact, Store
 from selfstudy.storage.atomic import publish_folder, replacing
 from selfstudy.storage.judged import Judged
 from selfstudy.storage.records import read_records
-from selfstudy.types import Completion, Example, Pair, Problem
+from selfstudy.types import SILENT, Completion, Example, Pair, Problem
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,7 @@ class Asked:
     Attributes:
         folder: The model.
         verifier: The run's, or the numeric one.
+        verifier_timeout: Seconds that it may take for a verdict, where it is one of somebody's own.
         sampling: The run's, or the defaults.
         compute: The run's, or the defaults.
         problems: The run's problems; None for a bare folder.
@@ -53,6 +53,7 @@ class Asked:
 
     folder: Path
     verifier: PluginSpec
+    verifier_timeout: float
     sampling: SamplingSettings
     compute: Compute
     problems: Artifact | None
@@ -76,9 +77,9 @@ def find_model(name: str, root: Path) -> Asked:
     is_run = name == Path(name).name and (root / "runs" / name / "plan.json").is_file()
     bare = packaged_models().get(name, Path(name) if (Path(name) / "config.json").is_file() else None)
     if not is_run and bare is not None:
-        return Asked(bare, default_verifier(), SamplingSettings(), Compute(), None)
+        return Asked(bare, default_verifier(), SILENT.verifier_timeout, SamplingSettings(), Compute(), None)
     folder = find_run(run_name, root)
-    config = Config.parse(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")), str(folder))
+    config = Config.parse(parse_yaml((folder / "config.yaml").read_text(encoding="utf-8"), str(folder)), str(folder))
     results = read_results(folder)
     step = results.step(model or "best")
     if step is None:
@@ -86,8 +87,17 @@ def find_model(name: str, root: Path) -> Asked:
     if step.artifact is None:
         raise ConfigError(f"run {run_name} has not made '{step.name}' yet; carry it out, or name another: RUN:STEP")
     problems = results.step("problems")
+    store = Store(folder.parent.parent)
+    for artifact in (step.artifact, problems.artifact if problems else None):
+        if artifact is not None:
+            store.check(artifact)
     return Asked(
-        step.artifact.path, config.verifier, config.sampling, config.compute, problems.artifact if problems else None
+        step.artifact.path,
+        config.verifier,
+        config.verifier_timeout,
+        config.sampling,
+        config.compute,
+        problems.artifact if problems else None,
     )
 
 
@@ -112,14 +122,15 @@ def find_problems(name: str, asked: Asked) -> list[Problem]:
     return problems
 
 
-def draw_judged(solver: Solver, problems: Sequence[Problem], n: int, verifier: PluginSpec) -> list[Judged]:
-    """Draw n samples of every problem and judge them."""
+def draw_judged(asked: Asked, solver: Solver, problems: Sequence[Problem], n: int) -> list[Judged]:
+    """Draw n samples of every problem and judge them with the run's verifier."""
     requests = solver.requests(problems, range(n))
     with progress("sample", len(problems) * n) as bar:
         samples = solver.draw(requests, bar)
     by_id = {problem.id: problem for problem in problems}
-    check = load_verifier(verifier)
-    return [(sample, judge(check, by_id[sample.problem_id], sample)) for sample in samples]
+    with judged_by(asked.verifier, asked.verifier_timeout) as judge:
+        verdicts = judge((by_id[sample.problem_id], sample) for sample in samples)
+        return list(zip(samples, verdicts, strict=True))
 
 
 def sample_to_file(
@@ -130,7 +141,7 @@ def sample_to_file(
     problems = find_problems(source, asked)
     out.parent.mkdir(parents=True, exist_ok=True)  # before the work, not after it
     solver = asked.solver(seed=seed, purpose="sample", temperature=temperature, calculator=calculator)
-    judged = draw_judged(solver, problems, n, asked.verifier)
+    judged = draw_judged(asked, solver, problems, n)
     questions = {problem.id: problem for problem in problems}
     with replacing(out) as temporary, temporary.open("w", encoding="utf-8") as file:
         for sample, verdict in judged:
@@ -166,11 +177,11 @@ def evaluate_model(
     asked = find_model(model, root)
     problems = find_problems(source, asked)
     greedy = asked.solver(seed=seed, purpose="greedy", temperature=0.0, calculator=calculator)
-    judged = draw_judged(greedy, problems, 1, asked.verifier)
+    judged = draw_judged(asked, greedy, problems, 1)
     drawn: list[Judged] = []
     if samples:
         sampler = asked.solver(seed=seed, purpose="evaluate", temperature=temperature, calculator=calculator)
-        drawn = draw_judged(sampler, problems, samples, asked.verifier)
+        drawn = draw_judged(asked, sampler, problems, samples)
     ks = tuple(k for k in (1, 5, 10, 50, 100) if k <= samples)
     rows = [
         score_problem(problem.id, judged[i], drawn[i * samples : (i + 1) * samples], ks)
@@ -263,6 +274,7 @@ def export_step(run: str, step_name: str, out: Path, root: Path, *, dtype: str =
         )
     if step.artifact is None:
         raise ConfigError(f"step '{step_name}' of run {run} has not been carried out yet")
+    Store(folder.parent.parent).check(step.artifact)
     if step.kind in ("pairs", "labels"):
         _export_records(run, results, step.artifact, out)
     else:

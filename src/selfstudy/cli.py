@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from selfstudy.errors import SelfstudyError
+from selfstudy.errors import SelfstudyError, printable
 
 app = typer.Typer(
     help="Teach a small language model to reason from its own attempts.",
@@ -83,6 +83,29 @@ def status(
     from selfstudy.running import show_status
 
     show_status(run, root, as_json=json)
+
+
+@app.command()
+def verify(
+    run: Annotated[str, typer.Argument(help="A run's name or folder.")],
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Read every file that a run has made and compare it with what was made; exit with 1 if any is damaged or gone."""
+    from selfstudy.keeping import verify_run
+
+    if not verify_run(run, root):
+        raise typer.Exit(1)
+
+
+@app.command()
+def gc(
+    delete: Annotated[bool, typer.Option("--delete", help="Remove it; otherwise it is only listed.")] = False,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """List the artifacts and unfinished attempts that no run needs, and remove them if asked to."""
+    from selfstudy.keeping import collect
+
+    collect(root, delete=delete)
 
 
 @app.command()
@@ -183,10 +206,10 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(arguments)
     except SelfstudyError as error:
-        errors.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        errors.print(f"[bold red]error:[/] {escape(printable(str(error)))}", soft_wrap=True)
         sys.exit(2)
     except OSError as error:  # a full disk, a folder that cannot be written: nothing of ours is wrong
-        errors.print(f"[bold red]error:[/] {escape(str(error))}; what was finished is kept", soft_wrap=True)
+        errors.print(f"[bold red]error:[/] {escape(printable(str(error)))}; what was finished is kept", soft_wrap=True)
         sys.exit(2)
 
 

@@ -106,12 +106,25 @@ _Loader.add_implicit_resolver(
 _Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value.replace("_", "")))
 
 
+_MOST_VALUES = 100_000  # of a config
+
+
 def parse_yaml(text: str, where: str) -> Any:
     """Parse one YAML document; a syntax error names ``where``, line and column."""
     try:
-        return yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
+        tree = yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a number of thousands of digits
         raise ConfigError(f"{where}: not valid YAML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{where}: not valid YAML: nested too deeply") from None
+    waiting, count = [tree], 0
+    while waiting:  # whoever goes through the tree meets what an alias stands for each time
+        count += 1
+        if count > _MOST_VALUES:
+            raise ConfigError(f"{where}: not valid YAML: more than {_MOST_VALUES:,} values, aliases followed")
+        item = waiting.pop()
+        waiting.extend(item.values() if isinstance(item, dict) else item if isinstance(item, list) else ())
+    return tree
 
 
 def load_tree(name: str, overrides: Iterable[str] = ()) -> dict[str, Any]:
@@ -170,7 +183,10 @@ def _read(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
     if path.suffix in {".yaml", ".yml"} or path.is_file():
         if not path.is_file():
             raise ConfigError(f"{name}: no such config file (looked in {Path.cwd()})")
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{name}: not UTF-8 text ({error})") from None
     elif name in packaged_configs():
         text = (resources.files("selfstudy") / "configs" / f"{name}.yaml").read_text(encoding="utf-8")
     else:

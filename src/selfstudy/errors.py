@@ -6,6 +6,8 @@ The command line prints them without a traceback. Anything else that escapes is 
 from __future__ import annotations
 
 import difflib
+import signal
+import traceback
 from collections.abc import Iterable
 
 
@@ -44,3 +46,25 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean '{close[0]}'?"
     return f"; known: {', '.join(options)}" if options else ""
+
+
+def printable(text: str) -> str:
+    """Return text that any terminal can show as it is: what is no character of a line is written as an escape."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
+def portable(error: Exception) -> Exception:
+    """Return the same error in a form that any process can unpickle; one that has no remedy, with its traceback."""
+    for kind in type(error).__mro__:
+        if issubclass(kind, SelfstudyError) and kind.__module__ == SelfstudyError.__module__:
+            return kind(str(error))
+    if isinstance(error, OSError):
+        return OSError(str(error))
+    return RuntimeError("in a worker:\n" + "".join(traceback.format_exception(error)))
+
+
+def ending(status: int) -> str:
+    """Say how a process ended, from its status: ``was killed by SIGSEGV``, ``ended with status 1``."""
+    if status >= 0:
+        return f"ended with status {status}"
+    return f"was killed by {next((known.name for known in signal.Signals if known == -status), f'signal {-status}')}"

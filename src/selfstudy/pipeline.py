@@ -13,7 +13,7 @@ from typing import Any
 
 from selfstudy.errors import ConfigError, did_you_mean
 from selfstudy.evaluation.memory import watch_memory
-from selfstudy.stages.base import Stage
+from selfstudy.stages.base import Inputs, Stage
 from selfstudy.storage.artifacts import Artifact, Store, digest_paths
 from selfstudy.types import Context
 
@@ -131,9 +131,11 @@ def run(
 
     Raises:
         ConfigError: A step needs another that is neither selected nor there.
-        StorageError: An artifact is damaged, or another process is making it.
+        StorageError: An artifact is damaged, or another process is making it. What a step reads is checked in full
+            before it does, once.
     """
     done: dict[str, Artifact] = {}
+    whole: set[Path] = set()  # artifacts whose files have been read, or were made just now
     for number, step in enumerate(steps, start=1):
         found = store.find(step.stage.kind, _known(step))
         where = {
@@ -146,7 +148,13 @@ def run(
         }
         if found is None:
             ctx.emit("step_started", {**where, "resumed": store.in_progress(step.stage.kind, _known(step))})
-            found, seconds = _make(step, store, ctx)
+            inputs = inputs_of(step, store)
+            for artifact in (artifact for artifacts in inputs.values() for artifact in artifacts):
+                if artifact.kind != "leaf" and artifact.path not in whole:
+                    store.check(artifact)
+                    whole.add(artifact.path)
+            found, seconds = _make(step, inputs, store, ctx)
+            whole.add(found.path)
             ctx.emit("step_finished", {**where, "seconds": round(seconds, 2), "metrics": found.metrics()})
         else:
             ctx.emit("step_skipped", {**where, "metrics": found.metrics()})
@@ -176,8 +184,7 @@ def _input(step: Step, node: Step | Leaf, store: Store) -> Artifact:
     return found
 
 
-def _make(step: Step, store: Store, ctx: Context) -> tuple[Artifact, float]:
-    inputs = inputs_of(step, store)
+def _make(step: Step, inputs: Inputs, store: Store, ctx: Context) -> tuple[Artifact, float]:
     kind, fingerprint = step.stage.kind, _known(step)
     with store.building(kind, fingerprint) as out:
         # By another process between our look and our lock, or by a killed one that had all but renamed it.

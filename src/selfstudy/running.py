@@ -61,7 +61,8 @@ def carry_out(
             if (completed := completed_round(done)) is not None:
                 emit("round", dataclasses.asdict(completed))
 
-        ctx = Context(emit, SILENT.progress if quiet else progress, prepared.config.checkpoint_every)
+        settings, bars = prepared.config, SILENT.progress if quiet else progress
+        ctx = Context(emit, bars, settings.checkpoint_every, settings.verifier_timeout)
         try:
             emit("run_started", {"config": config, "overrides": list(overrides), "steps": len(steps)})
             run_steps(steps, prepared.store, ctx, on_done=on_done)

@@ -130,11 +130,13 @@ class Context:
         emit: ``emit(event, fields)`` writes one line of the run's ``events.jsonl``.
         progress: ``with progress(description, total) as bar`` shows a bar.
         checkpoint_every: Optimizer steps between checkpoints.
+        verifier_timeout: Seconds that a verifier in a worker process may take for a verdict; then the run stops.
     """
 
     emit: Callable[[str, Mapping[str, Any]], None]
     progress: Callable[[str, int], AbstractContextManager[Progress]]
     checkpoint_every: int = 50
+    verifier_timeout: float = 10.0
 
 
 class _Still:

@@ -242,6 +242,26 @@ def test_missing_weight_files(folder):
         load_model(folder)
 
 
+@pytest.mark.parametrize(
+    "name", ["pytorch_model.bin", "../other/model.safetensors", "/tmp/model.safetensors", ".x", "", 3]
+)
+def test_an_index_that_leads_to_a_pickle_or_elsewhere_is_refused(folder, name):
+    (folder / "pytorch_model.bin").write_bytes(b"no pickle is ever opened")
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": name}}))
+    with pytest.raises(
+        ModelError, match=r"index\.json names .*, which is no safetensors file beside it|cannot be read"
+    ):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"weight_map": 3}', "{}", "\0"])
+def test_a_damaged_index_is_named(folder, text):
+    (folder / "model.safetensors.index.json").write_text(text)
+    with pytest.raises(ModelError, match=r"model\.safetensors\.index\.json cannot be read"):
+        load_model(folder)
+
+
 def test_damaged_weights(folder):
     whole = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(whole[:-100])

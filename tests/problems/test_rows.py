@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from selfstudy.errors import DataError
@@ -129,3 +131,95 @@ def test_a_missing_field_is_suggested() -> None:
 def test_numbers_are_written_plainly(number: int) -> None:
     row = Row("f", 1, {"a": number, "b": float(number), "c": str(number)})
     assert number_of(row, "a") == number_of(row, "b") == number_of(row, "c") == str(number)
+
+
+BIDI, LONE = "a\u202eb\u2066c\u200b", "\ud800"
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv"])
+def test_hostile_text_is_accepted_or_a_bad_field(tmp_path: Path, suffix: str) -> None:
+    """Controls that turn text round are text; what is no text at all is refused where it is used."""
+    path = tmp_path / f"data{suffix}"
+    texts = [BIDI, LONE, "a\0b", "\x1b[2Jx", "\ufeffx", "x" * 100_000]
+    if suffix == ".csv":
+        path.write_bytes(("question,answer\n" + "".join(f'"{t}",1\n' for t in texts)).encode(errors="surrogatepass"))
+    else:
+        rows_ = [json.dumps({"question": text, "answer": "1"}) for text in texts]
+        path.write_text("\n".join(rows_) if suffix == ".jsonl" else f"[{','.join(rows_)}]")
+    found = [row for row in read_rows(path) if isinstance(row, Row)]
+    assert len(found) == len(texts)
+    for row, text in zip(found, texts, strict=True):
+        if text in (LONE, "a\0b"):
+            with pytest.raises(FieldError, match=r"UTF-8|NUL"):
+                text_of(row, "question")
+        else:
+            assert text_of(row, "question") == text.strip()
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_a_line_of_ten_megabytes_is_one_bad_row_and_never_in_memory_whole(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"data{suffix}"
+    good = {".jsonl": '{"question": "q", "answer": "1"}\n', ".csv": '"q",1\n'}[suffix]
+    with path.open("w") as file:
+        file.write("question,answer\n" if suffix == ".csv" else "")
+        file.write(good)
+        file.write('{"question": "' if suffix == ".jsonl" else '"')
+        for _ in range(160):
+            file.write("x" * 65_536)
+        file.write('"}\n' if suffix == ".jsonl" else '",1\n')
+        file.write(good)
+    tracemalloc.start()
+    found = list(read_rows(path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    first, bad, last = found
+    header = suffix == ".csv"
+    assert isinstance(first, Row)
+    assert isinstance(last, Row)
+    assert isinstance(bad, BadRow)
+    assert (first.line, bad.line, last.line) == (1 + header, 2 + header, 3 + header)
+    assert "longer than" in bad.reason
+    assert peak < 8 * rows.MAX_LINE
+
+
+def test_a_field_of_csv_that_never_ends_is_bounded(tmp_path: Path) -> None:
+    """An open quote takes in line after line; the reader gives up at its limit of a field."""
+    path = tmp_path / "open.csv"
+    path.write_text('question,answer\n"open\n' + "a line of some length\n" * 50_000)
+    found = list(read_rows(path))
+    assert isinstance(found[0], BadRow)
+    assert "limit" in found[0].reason
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogatepass")
+
+
+FORMATS = st.sampled_from([".jsonl", ".json", ".csv"])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=200) | st.text('{}[]",:\\\n\r01aeu\ud800\0', max_size=80).map(_bytes), FORMATS)
+def test_any_bytes_are_rows_bad_rows_or_a_damaged_file(tmp_path: Path, content: bytes, suffix: str) -> None:
+    path = tmp_path / f"any{suffix}"
+    path.write_bytes(content)
+    try:
+        found = list(read_rows(path))
+    except DataError as error:
+        assert str(path) in str(error)  # noqa: PT017
+        return
+    for row in found:
+        assert row.file == str(path)
+        for field in row.values if isinstance(row, Row) else ():
+            with suppress(FieldError):
+                text_of(row, field).encode()  # no surrogate
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(cut=st.integers(0, 400))
+def test_a_parquet_file_that_is_cut_is_named(tmp_path: Path, cut: int) -> None:
+    path = write(tmp_path / "whole.parquet", RECORDS)
+    content = path.read_bytes()
+    (tmp_path / "cut.parquet").write_bytes(content[: min(cut, len(content) - 1)])
+    with pytest.raises(DataError, match=r"cut\.parquet: not a Parquet file"):
+        list(read_rows(tmp_path / "cut.parquet"))

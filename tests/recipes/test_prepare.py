@@ -50,7 +50,7 @@ def test_models_count_by_content_and_not_by_place() -> None:
     model_folder(Path("c"), "causal", seed=1)
     a, b, c = (prints(f"model=./{name}") for name in "abc")
     assert a == b
-    assert {name for name in a if a[name] == c[name]} == {"problems", "gold"}
+    assert {name for name in a if a[name] == c[name]} == {"problems", "gold", "overlap"}
 
 
 def test_new_weights_under_the_same_path_are_another_model() -> None:

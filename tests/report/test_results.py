@@ -46,7 +46,7 @@ def make_run(
         for split in SPLITS
     ]
     lines += [{"name": name, "kind": "preference", "about": {}} for name in ("dpo-1", "dpo-2")]
-    lines.append({"name": "best", "kind": "best", "about": {}})
+    lines += [{"name": name, "kind": name, "about": {}} for name in ("best", "overlap")]
     for number, line in enumerate(lines):
         line |= {"fingerprint": f"{number:016d}", "inputs": {}, "artifact": ""}
         if line["name"] in done or line["name"] in in_progress:
@@ -109,6 +109,19 @@ def test_what_the_guard_decided_stands_below_the_table(tmp_path: Path) -> None:
     done = all_done() | {name: {"guard": guard} for name, guard in decided.items()}
     assert "guard: dpo-1 is the SFT model, dpo-2 is step 40" in printed(read_results(make_run(tmp_path, done)))
     assert "guard" not in printed(read_results(make_run(tmp_path / "off", all_done() | {"dpo-1": {"pairs": 3}})))
+
+
+def test_what_was_taught_and_measured_stands_below_the_table(tmp_path: Path) -> None:
+    splits = {
+        "dev": {"n": 150, "exact": 0, "near": 0},
+        "test": {"n": 1319, "exact": 1, "near": 2},
+        "transfer-asdiv": {"n": 2093, "exact": 0, "near": 1},
+    }
+    text = printed(read_results(make_run(tmp_path, all_done() | {"overlap": {"splits": splits}})), 120)
+    said = "asked in training too, in the same words or nearly: 3 of 1,319 in test, 1 of 2,093 in asdiv"
+    assert said in " ".join(text.split())
+    clean = {"splits": {"dev": splits["dev"]}}
+    assert "asked in training" not in printed(read_results(make_run(tmp_path / "c", all_done() | {"overlap": clean})))
 
 
 def test_the_cost_stands_below_the_table(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +11,17 @@ import pytest
 import torch
 
 from selfstudy.generation.engine import Request
-from selfstudy.judging.verifiers import Judgement, Verifier
 from selfstudy.stages import guard as guard_module
 from selfstudy.stages.guard import Guard, GuardSettings
-from selfstudy.types import SILENT, Context, Problem, Sample
+from selfstudy.types import SILENT, Context, Problem, Sample, Verdict
 from tests.stages.builders import completion, problem
 
 
-class Right(Verifier):
+def by_its_word(samples: Iterable[tuple[Problem, Sample]]) -> Iterator[Verdict]:
     """Right if the text says so."""
-
-    def verify(self, problem: Problem, text: str) -> Judgement:
-        return Judgement("right" if text.startswith("right") else "wrong", None, "")
+    for asked, sample in samples:
+        outcome = "right" if sample.completion.text.startswith("right") else "wrong"
+        yield Verdict(asked.id, sample.index, outcome, None, "")  # type: ignore[arg-type]
 
 
 class OneNumber(torch.nn.Module):
@@ -59,7 +58,7 @@ def watch(
     model = OneNumber()
     settings = GuardSettings(every=every, patience=patience, samples=2)
     problems = [problem(number) for number in range(10)]
-    return Guard(settings, model, Scripted(model, script), problems, Right(), folder, ctx)
+    return Guard(settings, model, Scripted(model, script), problems, by_its_word, folder, ctx)
 
 
 def follow(guard: Guard, steps: int) -> int:

@@ -142,13 +142,6 @@ def test_problems_that_train_and_measure_are_refused(where: str) -> None:
         load(train=table("t", rows(range(40))), **{"dev": 1, "test": 1, **settings}, seed=1)
 
 
-@pytest.mark.parametrize("where", ["dev", "test"])
-def test_a_question_that_trains_and_measures_under_another_id_is_refused(where: str) -> None:
-    again = [{**row, "key": f"other{n}", "question": row["question"].upper() + " "} for n, row in enumerate(rows([3]))]
-    with pytest.raises(DataError, match=rf"1 problems stand both in training and in {where}, such as d/other0"):
-        load(train=table("t", rows(range(12))), **{"dev": 1, "test": 1, where: table("m", again)}, seed=1)
-
-
 def test_a_question_of_l_that_train_has_under_another_id_is_one_problem() -> None:
     again = [{**row, "key": "other"} for row in rows([3])]
     splits, _, _ = load(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from selfstudy.errors import StorageError
-from selfstudy.storage.artifacts import Store, digest_paths
+from selfstudy.storage.artifacts import Store, _seal, digest_paths
+from selfstudy.storage.atomic import write_json
 
 
 def make(store: Store, text: str = "hello") -> Path:
@@ -115,3 +118,83 @@ def test_killed_while_publishing_only_the_rest_is_done(
         assert list(out.iterdir()) == []
     assert found is not None
     assert sorted(p.name for p in found.path.iterdir()) == ["a.txt", "manifest.json"]
+
+
+def test_a_manifest_of_an_earlier_version_has_no_seal_and_is_read(tmp_path: Path) -> None:
+    path = make(Store(tmp_path)) / "manifest.json"
+    tree = json.loads(path.read_text())
+    del tree["seal"]
+    path.write_text(json.dumps(tree))
+    assert Store(tmp_path).find("toy", "f00d") is not None
+    path.write_text(json.dumps(tree | {"sdal": "x"}))
+    with pytest.raises(StorageError, match="the manifest is not as it was written"):
+        Store(tmp_path).find("toy", "f00d")
+
+
+def resealed(path: Path, **changes: Any) -> None:
+    """Change a manifest as somebody would who knows how it is made."""
+    tree = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps(tree | {"seal": _seal(tree)}))
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "sub/a.txt", "..", "."])
+def test_a_manifest_that_names_a_file_elsewhere_is_refused(name: str, tmp_path: Path) -> None:
+    path = make(Store(tmp_path))
+    (tmp_path / "artifacts" / "secret").write_text("hello")
+    (path / "sub").mkdir()
+    (path / "sub" / "a.txt").write_text("hello")
+    resealed(path / "manifest.json", files={name: {"size": 5, "sha256": "0"}})
+    with pytest.raises(StorageError, match=r"the manifest is not as it was written|/\.\. is missing"):
+        Store(tmp_path).find("toy", "f00d")
+
+
+@pytest.mark.parametrize("kind", ["../toy", "/tmp/toy", "a/b", "toy\0", "", "a\nb", "."])
+def test_a_kind_or_fingerprint_that_leads_elsewhere_is_refused(kind: str, tmp_path: Path) -> None:
+    store = Store(tmp_path / "root")
+    for names in ((kind, "f00d"), ("toy", f"f00d{kind}/..") if kind else ("toy", "../f00d")):
+        for act in (store.find, store.in_progress, lambda *n: store.building(*n).__enter__()):
+            with pytest.raises(StorageError, match="is no name of an artifact"):
+                act(*names)
+    assert not (tmp_path / "root" / "artifacts").exists() or not list((tmp_path / "root" / "artifacts").iterdir())
+
+
+@pytest.mark.parametrize("where", ["the folder", "a file", "a folder in it", "a file in that", "the lock"])
+def test_no_link_makes_a_stage_write_elsewhere(where: str, tmp_path: Path) -> None:
+    store = Store(tmp_path / "root")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("mine")
+    working = store.folder / "toy-f00d.tmp"
+    (working / "step-1").mkdir(parents=True)
+    places = {
+        "the folder": (working, outside),
+        "a file": (working / "train_log.jsonl", outside / "precious"),
+        "a folder in it": (working / "step-2", outside),
+        "a file in that": (working / "step-1" / ".x.writing", outside / "precious"),
+        "the lock": (store.folder / ".toy-f00d.lock", outside / "precious"),
+    }
+    link, target = places[where]
+    if link.is_dir():
+        shutil.rmtree(link)
+    link.symlink_to(target)
+    with pytest.raises((StorageError, OSError), match=r"is a link to .*remove it|symbolic link"):
+        make(store)
+    assert [path.name for path in outside.iterdir()] == ["precious"]
+    assert (outside / "precious").read_text() == "mine"
+
+
+def test_a_planted_temporary_file_leads_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / ".a.json.writing").symlink_to(tmp_path / "precious")
+    write_json(tmp_path / "a.json", {"n": 1})
+    assert (tmp_path / "precious").read_text() == "mine"
+    assert json.loads((tmp_path / "a.json").read_text()) == {"n": 1}
+    assert not (tmp_path / "a.json").is_symlink()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "\xff"])
+def test_a_damaged_cache_of_digests_only_costs_time(text: str, tmp_path: Path) -> None:
+    (tmp_path / "w.bin").write_text("weights")
+    right = digest_paths((tmp_path / "w.bin",), tmp_path / "good.json")
+    (tmp_path / "bad.json").write_bytes(text.encode("latin-1"))
+    assert digest_paths((tmp_path / "w.bin",), tmp_path / "bad.json") == right

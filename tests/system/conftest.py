@@ -30,6 +30,7 @@ SMALL: dict[str, Any] = {
     "labels": {"n": 2},
     "evaluation": {"samples": 2, "ks": [1, 2]},
     "checkpoint_every": 1,
+    "max_overlap": 1.0,  # problems of one step with numbers up to 5 are all alike
     "compute": {"threads": 1},
     # Such a model never gets one right; so any text that ends counts as right or wrong by the parity of its length.
     "verifier": "parity.py",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from multiprocessing.context import SpawnProcess
 from threading import Thread
 from typing import Protocol, cast
 
-from selfstudy.errors import SelfstudyError
+from selfstudy.errors import SelfstudyError, ending, portable
 from selfstudy.types import Progress
 
 
@@ -159,14 +158,13 @@ def _receive(worker: _Worker) -> _Free | _Moved:
 
 def _died(process: SpawnProcess) -> SelfstudyError:
     code = process.exitcode or 0
-    who = f"sampling {process.name} (process {process.pid})"
+    who = f"sampling {process.name} (process {process.pid}) {ending(code)}"
     again = "the shards that are whole are kept, and running again continues with the others"
     if code < 0:
-        name = next((known.name for known in signal.Signals if known == -code), f"signal {-code}")
-        hint = "; if memory ran out, lower compute.devices" if -code == signal.SIGKILL else ""
-        return SelfstudyError(f"{who} was killed by {name}; {again}{hint}")
+        hint = "; if memory ran out, lower compute.devices" if code == -signal.SIGKILL else ""
+        return SelfstudyError(f"{who}; {again}{hint}")
     return SelfstudyError(
-        f"{who} ended with status {code} before its work was done, and said why above; {again}. A script of your own "
+        f"{who} before its work was done, and said why above; {again}. A script of your own "
         'must start a run below `if __name__ == "__main__":`'
     )
 
@@ -194,7 +192,7 @@ def _work(prepare: Prepare, place: str, connection: Connection) -> None:
             connection.send(free)
     except Exception as error:
         with suppress(OSError):  # nobody is left to hear it
-            connection.send(_portable(error))
+            connection.send(portable(error))
 
 
 def _end_with_parent() -> None:
@@ -202,13 +200,3 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()  # its end of a pipe closes however it dies
     os._exit(1)
-
-
-def _portable(error: Exception) -> Exception:
-    """Return the same error in a form that any process can unpickle; one that has no remedy, with its traceback."""
-    for kind in type(error).__mro__:
-        if issubclass(kind, SelfstudyError) and kind.__module__ == SelfstudyError.__module__:
-            return kind(str(error))
-    if isinstance(error, OSError):
-        return OSError(str(error))
-    return RuntimeError("in a worker:\n" + "".join(traceback.format_exception(error)))

@@ -59,6 +59,11 @@ class AnswerFinder(Settings):
             raise ValueError(f"a regular expression with exactly one group is needed, or one of: {known}")
         return pattern
 
+    @property
+    def bounded(self) -> bool:
+        """Whether it takes time linear in the text, whatever that is; a regular expression may not."""
+        return self.pattern in _MARKERS or self.pattern == _BOXED
+
     def find(self, text: str) -> str | None:
         """Return the last answer as written, on one line; None where there is none."""
         if self.pattern == _BOXED:

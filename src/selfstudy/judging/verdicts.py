@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from selfstudy.errors import PluginError, SelfstudyError
 from selfstudy.judging.verifiers import Judgement, Verifier
-from selfstudy.types import Problem, Sample, Verdict
+from selfstudy.types import Outcome, Problem, Sample, Verdict
+
+_OUTCOMES: tuple[Outcome, ...] = ("right", "wrong", "unparsed")
 
 
 def judge(verifier: Verifier, problem: Problem, sample: Sample) -> Verdict:
@@ -16,7 +18,7 @@ def judge(verifier: Verifier, problem: Problem, sample: Sample) -> Verdict:
         PluginError: Names the verifier, the problem and the sample.
         SelfstudyError: As the verifier says, where it knows the remedy.
     """
-    where = f"verifier {type(verifier).__name__}: problem {problem.id}, sample {sample.index}"
+    where = place(type(verifier).__name__, problem, sample)
     try:
         judgement = verifier.verify(problem, sample.completion.text)
     except SelfstudyError:
@@ -25,10 +27,28 @@ def judge(verifier: Verifier, problem: Problem, sample: Sample) -> Verdict:
         raise PluginError(
             f"{where}: raised {type(error).__name__}: {error}; mend the verifier and run again"
         ) from error
-    if not isinstance(judgement, Judgement) or judgement.outcome not in ("right", "wrong", "unparsed"):
+    if not _is_judgement(judgement):
         raise PluginError(
-            f"{where}: returned {judgement!r:.200}; it must return a Judgement(outcome, extracted, reason)"
+            f"{where}: returned {judgement!r:.200}; it must return a Judgement(outcome, extracted, reason) of texts"
         )
-    if judgement.outcome == "right" and sample.completion.finish == "length":
-        return Verdict(problem.id, sample.index, "wrong", judgement.extracted, "cut by length before it ended")
-    return Verdict(problem.id, sample.index, judgement.outcome, judgement.extracted, judgement.reason)
+    # Plain texts, since records and other processes know no enumeration of a user's own.
+    outcome = _OUTCOMES[_OUTCOMES.index(judgement.outcome)]
+    extracted = None if judgement.extracted is None else str.__str__(judgement.extracted)
+    if outcome == "right" and sample.completion.finish == "length":
+        return Verdict(problem.id, sample.index, "wrong", extracted, "cut by length before it ended")
+    return Verdict(problem.id, sample.index, outcome, extracted, str.__str__(judgement.reason))
+
+
+def place(verifier: str, problem: Problem, sample: Sample) -> str:
+    """Say where a verifier is, for an error."""
+    return f"verifier {verifier}: problem {problem.id}, sample {sample.index}"
+
+
+def _is_judgement(value: object) -> bool:
+    return (
+        isinstance(value, Judgement)
+        and isinstance(value.outcome, str)
+        and value.outcome in _OUTCOMES
+        and isinstance(value.extracted, str | None)
+        and isinstance(value.reason, str)
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,6 +46,7 @@ MODEL_FILES = (
     "*.jinja",
 )
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_SHARD = re.compile(r"[\w-][\w.-]*\.safetensors", re.ASCII)
 # What a config records of where it was read and by what it was written; none of it belongs to the model.
 _PROVENANCE = frozenset(
     {"_name_or_path", "name_or_path", "transformers_version", "_commit_hash", "_from_model_config"}
@@ -223,7 +225,13 @@ def fill_id(tokenizer: PreTrainedTokenizerBase) -> int:
 def missing_weights(folder: Path) -> str | None:
     """Say which weight files ``folder`` lacks and what to do; None where it is complete."""
     if (folder / _INDEX).is_file():
-        shards = set(json.loads((folder / _INDEX).read_text(encoding="utf-8"))["weight_map"].values())
+        try:
+            shards = set(json.loads((folder / _INDEX).read_text(encoding="utf-8"))["weight_map"].values())
+            odd = sorted(str(shard) for shard in shards if not _SHARD.fullmatch(shard))
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            return f"{_INDEX} cannot be read ({error!r:.100}); fetch the model again"
+        if odd:  # transformers would read a pickle there, or a file of another folder
+            return f"{_INDEX} names {odd[0]!r:.100}, which is no safetensors file beside it; fetch the model again"
         absent = sorted(shard for shard in shards if not (folder / shard).is_file())
         return f"weight files are missing: {', '.join(absent)}; fetch the model again" if absent else None
     if (folder / _WEIGHTS).is_file():

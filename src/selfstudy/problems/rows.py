@@ -193,15 +193,37 @@ def _check_columns(path: Path, columns: list[str], needed: tuple[str, ...]) -> N
             raise DataError(f"{path}: no column '{name}'{did_you_mean(name, columns)} (columns: {', '.join(columns)})")
 
 
+class _TextLines:
+    """The lines of a file, counted; one that is over long is an error, after which the next one is read."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self.read, self._file = 0, file
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._file.readline(MAX_LINE + 1)
+        if not line:
+            raise StopIteration
+        self.read += 1
+        if len(line) <= MAX_LINE:
+            return line
+        while line and not line.endswith(("\n", "\r")):
+            line = self._file.readline(MAX_LINE)
+        raise csv.Error(f"longer than {MAX_LINE} characters")
+
+
 def _read_csv(path: Path, needed: tuple[str, ...]) -> Iterator[Row | BadRow]:
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        reader = csv.reader(file, strict=True)
+        lines = _TextLines(file)
+        reader = csv.reader(lines, strict=True)
         try:
             columns = next(reader, [])
         except csv.Error as error:
             raise DataError(f"{path}:1: not CSV: {error}") from None
         _check_columns(path, columns, needed)
-        line = reader.line_num + 1  # where the next record starts; a quoted field may span lines
+        line = lines.read + 1  # where the next record starts; a quoted field may span lines
         while True:
             try:
                 cells = next(reader)
@@ -214,7 +236,7 @@ def _read_csv(path: Path, needed: tuple[str, ...]) -> Iterator[Row | BadRow]:
                     yield BadRow(str(path), line, "", f"{len(columns)} columns are needed, received {len(cells)}")
                 elif cells:
                     yield Row(str(path), line, dict(zip(columns, cells, strict=True)))
-            line = reader.line_num + 1
+            line = lines.read + 1
 
 
 def _read_parquet(path: Path, needed: tuple[str, ...]) -> Iterator[Row | BadRow]:
@@ -229,5 +251,5 @@ def _read_parquet(path: Path, needed: tuple[str, ...]) -> Iterator[Row | BadRow]
                 for values in batch.to_pylist():
                     number += 1
                     yield Row(str(path), number, values)
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{path}: not a Parquet file: {error}") from None
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DataError(f"{path}: not a Parquet file, or a damaged one: {error}") from None

@@ -14,6 +14,7 @@ from selfstudy.stages.create_model import CreateForMixture, CreateModel
 from selfstudy.stages.evaluate import Evaluate
 from selfstudy.stages.judge_gold import JudgeGold
 from selfstudy.stages.load_problems import LoadProblems
+from selfstudy.stages.overlap import FindOverlap
 from selfstudy.stages.pair import MakePairs
 from selfstudy.stages.preference import Preference
 from selfstudy.stages.pretrain import Pretrain
@@ -55,12 +56,14 @@ class Bench:
     candidates: dict[str, tuple[Step, Step]] = field(default_factory=dict)
 
     def problems(self) -> Step:
-        """Read and split the problems, and see that the verifier can read their solutions; recorded once."""
+        """Read and split the problems, and see that they can be judged and that none is taught and measured; once."""
         found = self.plan.find("problems")
         if found is None:
             stage = LoadProblems(settings=self.config.problems, seed=self.config.seed)
             found = self.plan.add("problems", stage, {"data": self.data})
             self.plan.add("gold", JudgeGold(verifier=self.config.verifier), {"problems": found})
+            overlap = FindOverlap(max_overlap=self.config.max_overlap, mixture=self.config.mixture)
+            self.plan.add("overlap", overlap, {"problems": found, "data": self.corpus if overlap.mixture else ()})
         return found
 
     def base(self) -> Step | Leaf:

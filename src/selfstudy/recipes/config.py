@@ -11,6 +11,7 @@ from selfstudy.generation.engine import SamplingSettings
 from selfstudy.judging.verifiers import VerifierSpec, default_verifier
 from selfstudy.models.compute import Compute
 from selfstudy.models.format import FormatSettings
+from selfstudy.problems.mixture import Part
 from selfstudy.stages.load_problems import ProblemSettings
 from selfstudy.stages.pair import PairSettings
 from selfstudy.stages.preference import PreferenceSettings
@@ -49,6 +50,10 @@ class Config(Settings):
         vocab_size: Of the tokenizer that a preset gets, trained on what the model is to learn first.
         samples_per_step: Sample indices come in steps of so many; raising a number of samples later adds steps.
         checkpoint_every: Optimizer steps between checkpoints; changes no result.
+        max_overlap: Share of dev, of test or of a transfer set that may be asked in training too, in the same words or
+            nearly; more is refused before any compute.
+        verifier_timeout: Seconds that a verifier of one's own may take for a verdict; then the run stops and says
+            where. Changes no result.
         price_per_hour: Of the machine, in any currency: what the run's seconds come to then stands below its results.
         track: Write losses, scores and the guard's looks to TensorBoard (in the run's folder) or to Weights & Biases as
             well; needs the extra of that name: ``pip install 'selfstudy[track]'``.
@@ -73,9 +78,16 @@ class Config(Settings):
     preference: PreferenceSettings = PreferenceSettings(batch_size=32, max_steps=100)
     labels: LabelSettings = LabelSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    max_overlap: Annotated[float, Field(ge=0, le=1)] = 0.01
     checkpoint_every: Annotated[int, Field(ge=1)] = 50
+    verifier_timeout: Annotated[float, Field(gt=0)] = 10.0
     price_per_hour: Annotated[float, Field(ge=0)] | None = None
     track: TrackerName | None = None
+
+    @property
+    def mixture(self) -> tuple[Part, ...]:
+        """What is read before any fine-tuning; nothing where the recipe does not pretrain."""
+        return self.pretraining.mixture if self.recipe == "pretrain" and self.pretraining else ()
 
     @model_validator(mode="after")
     def _pretraining_has_data(self) -> Self:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import re
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,9 +28,11 @@ from selfstudy.problems.sources import load_source
 from selfstudy.recipes.bench import Bench
 from selfstudy.recipes.config import Config
 from selfstudy.stages.base import Sizes
-from selfstudy.storage.artifacts import Store
+from selfstudy.storage.artifacts import Store, refuse_links
 from selfstudy.storage.atomic import write_bytes, write_json
 from selfstudy.types import SILENT
+
+_RUN = re.compile(r"\w[\w .,+=@-]*")
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Prepared:
 
     def write(self) -> None:
         """Write the resolved config and the plan into the run's folder."""
+        refuse_links(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         tree = self.config.model_dump(mode="json")
         write_bytes(self.folder / "config.yaml", yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).encode())
@@ -89,14 +93,18 @@ def prepare(
     config = Config.parse(load_tree(name, overrides), name)
     root = Path(config.root)
     missing: list[str] = []
-    mixture = config.pretraining.mixture if config.pretraining and config.recipe == "pretrain" else ()
     data = _data("data", config.problems.sources(), root, download, missing)
-    corpus = _data("corpus", [part.source for part in mixture], root, download, missing)
+    corpus = _data("corpus", [part.source for part in config.mixture], root, download, missing)
     found = resolve(config.model, download=download)
     bench = Bench(config, data, corpus, _base_model(config, found, root))
     recipe = importlib.import_module(f"selfstudy.recipes.{config.recipe}")
     plan: Plan = recipe.plan(config, bench)
     size = _weigh(config, found)
+    if run_name is not None and not _RUN.fullmatch(run_name):
+        raise ConfigError(
+            f"'{run_name}' cannot be a run's name: it names a folder; begin with a letter or digit, and use "
+            "these, spaces and . , + = @ - _ alone"
+        )
     return Prepared(run_name or _run_name(name, overrides), config, plan, Store(root), size, tuple(missing))
 
 

@@ -13,6 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 
+from selfstudy.errors import StorageError
 from selfstudy.storage.artifacts import Artifact, Store
 
 
@@ -79,7 +80,7 @@ class Results:
 def read_results(run: Path) -> Results:
     """Read a run's folder; damaged artifacts raise, missing ones count as still to do."""
     store = Store(run.parent.parent)
-    steps = tuple(_planned(line, store) for line in json.loads((run / "plan.json").read_text(encoding="utf-8")))
+    steps = tuple(_planned(line, store) for line in read_plan(run))
     scores = {
         (step.about["model"], step.about["split"]): step.artifact.metrics()
         for step in steps
@@ -93,6 +94,24 @@ def _price_per_hour(config: Path) -> float | None:
     tree = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else {}
     price: float | None = tree.get("price_per_hour")
     return price
+
+
+def read_plan(run: Path) -> list[dict[str, Any]]:
+    """Read the steps of a run's plan, a line each.
+
+    Raises:
+        StorageError: It is missing or damaged.
+    """
+    path = run / "plan.json"
+    try:
+        lines = json.loads(path.read_text(encoding="utf-8"))
+        for line in lines:
+            texts = (line["name"], line["kind"], line["artifact"], line["fingerprint"] or "")
+            if not all(isinstance(text, str) for text in texts) or not isinstance(line["about"], dict):
+                raise TypeError("a step is not as it was written")
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise StorageError(f"{path}: cannot be read ({error!r:.200}); run again to write it anew") from None
+    return list(lines)
 
 
 def _planned(line: Mapping[str, Any], store: Store) -> PlannedStep:
@@ -112,6 +131,8 @@ def results_table(results: Results) -> Group:
     if transfer:
         tables.append(_table(results, transfer, samples=False))
     notes = [f"guard: {', '.join(guarded)}"] if (guarded := _guarded(results)) else []
+    if overlapping := _overlapping(results):
+        notes.append(f"asked in training too, in the same words or nearly: {', '.join(overlapping)}")
     seconds, flops = results.cost
     if flops:
         notes.append(f"cost: {seconds:,.0f} seconds, {flops:.2g} floating-point operations by estimate")
@@ -138,6 +159,17 @@ def _guarded(results: Results) -> list[str]:
 def used_weights(guard: Mapping[str, Any]) -> str:
     """Say which weights of a preference learning the guard let through."""
     return "the SFT model" if guard["fell_back"] else f"step {guard['used_step']}"
+
+
+def _overlapping(results: Results) -> list[str]:
+    """Say how much of each split was taught, where any of it was."""
+    step = results.step("overlap")
+    splits = step.artifact.metrics()["splits"] if step and step.artifact else {}
+    return [
+        f"{both} of {count['n']:,} in {name.removeprefix('transfer-')}"
+        for name, count in splits.items()
+        if (both := count["exact"] + count["near"])
+    ]
 
 
 def _table(results: Results, splits: Sequence[str], *, samples: bool) -> Table:

@@ -20,8 +20,7 @@ from transformers import PreTrainedModel
 
 from selfstudy.config import Settings
 from selfstudy.generation.solver import Solver
-from selfstudy.judging.verdicts import judge
-from selfstudy.judging.verifiers import Verifier
+from selfstudy.judging.judges import Judge
 from selfstudy.selection.similarity import deduplicate
 from selfstudy.storage.atomic import replacing, write_json
 from selfstudy.types import Completion, Context, Problem
@@ -57,7 +56,7 @@ class Guard:
         model: The policy, trained in place.
         solver: Draws from it.
         problems: Those held out.
-        verifier: Decides what is right.
+        judge: Decides what is right.
         folder: The stage's working folder.
         ctx: Gets a ``guard`` event for every look.
     """
@@ -66,7 +65,7 @@ class Guard:
     model: PreTrainedModel
     solver: Solver
     problems: Sequence[Problem]
-    verifier: Verifier
+    judge: Judge
     folder: Path
     ctx: Context
 
@@ -94,8 +93,9 @@ class Guard:
         right: dict[str, list[Completion]] = {}
         count = 0
         samples = self.solver.draw(requests)
-        for sample in samples:
-            if judge(self.verifier, by_id[sample.problem_id], sample).outcome == "right":
+        verdicts = self.judge((by_id[sample.problem_id], sample) for sample in samples)
+        for sample, verdict in zip(samples, verdicts, strict=True):
+            if verdict.outcome == "right":
                 right.setdefault(sample.problem_id, []).append(sample.completion)
                 count += 1
         distinct = sum(len(deduplicate(found, self.settings.threshold)) for found in right.values())

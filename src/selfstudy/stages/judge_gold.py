@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from pathlib import Path
 from typing import ClassVar
 
 from selfstudy.errors import DataError
 from selfstudy.judging.answers import ensure_answer_line
-from selfstudy.judging.verdicts import judge
-from selfstudy.judging.verifiers import VerifierSpec, load_verifier
+from selfstudy.judging.judges import judged_by
+from selfstudy.judging.verifiers import VerifierSpec
 from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one, read_split
 from selfstudy.storage.records import read_records, write_records
-from selfstudy.types import Completion, Context, Problem, Sample, Verdict
+from selfstudy.types import Completion, Context, Problem, Sample
 
 
 class JudgeGold(Stage):
@@ -27,15 +27,13 @@ class JudgeGold(Stage):
         Raises:
             DataError: The verifier finds no answer in most of the solutions, or cannot read a problem's answer.
         """
-        verifier = load_verifier(self.verifier)
-        for path in sorted(one(inputs, "problems").path.glob("*.jsonl")):
-            for problem in read_records(path, Problem):
-                # An answer that it cannot read is refused now, not after training.
-                judge(verifier, problem, Sample(problem.id, 0, Completion("", ()), 0.0))
-        verdicts: list[Verdict] = []
-        for problem in read_split(one(inputs, "problems"), "labelled"):
-            text = ensure_answer_line(problem.solution or "", problem.answer)
-            verdicts.append(judge(verifier, problem, Sample(problem.id, 0, Completion(text, (), (), "gold"), 0.0)))
+        paths = sorted(one(inputs, "problems").path.glob("*.jsonl"))
+        everything = (problem for path in paths for problem in read_records(path, Problem))
+        solved = read_split(one(inputs, "problems"), "labelled")
+        with judged_by(self.verifier, ctx.verifier_timeout) as judge:
+            # An answer that it cannot read is refused now, not after training.
+            deque(judge((problem, _sample(problem, "")) for problem in everything), maxlen=0)
+            verdicts = list(judge((p, _sample(p, ensure_answer_line(p.solution or "", p.answer))) for p in solved))
         outcomes = Counter(verdict.outcome for verdict in verdicts)
         odd = [verdict for verdict in verdicts if verdict.outcome != "right"]
         if 2 * outcomes["unparsed"] > len(verdicts):
@@ -51,3 +49,7 @@ class JudgeGold(Stage):
     def forecast(self, sizes: Sizes) -> Forecast:
         """Judging is quick."""
         return Forecast("judge the worked solutions", 0)
+
+
+def _sample(problem: Problem, text: str) -> Sample:
+    return Sample(problem.id, 0, Completion(text, (), (), "gold"), 0.0)

@@ -92,7 +92,7 @@ class LoadProblems(Stage):
             asked = {_text(problem) for name in names for problem in splits[name]}
             solved = [problem for problem in read(self.settings.solved) if _text(problem) not in asked]
         splits |= self._labelled(train, solved)
-        _refuse_overlap(splits)
+        _refuse_shared_ids(splits)
         for name, problems in splits.items():
             write_records(out / f"{name}.jsonl", problems)
         write_json(out / "skipped.json", [dataclasses.asdict(row) for row in skipped])
@@ -142,14 +142,11 @@ def _joined(solved: Sequence[Problem], train: Sequence[Problem]) -> list[Problem
     return list(joined.values())
 
 
-def _refuse_overlap(splits: dict[str, Sequence[Problem]]) -> None:
-    """Refuse an id that stands both in training and in a set that measures; in dev and test, a question likewise."""
-    training = [*splits["labelled"], *splits["unlabelled"]]
-    ids, questions = {problem.id for problem in training}, {_text(problem) for problem in training}
+def _refuse_shared_ids(splits: dict[str, Sequence[Problem]]) -> None:
+    """Refuse an id that stands both in training and in a set that measures; a later step compares the questions."""
+    ids = {problem.id for name in ("labelled", "unlabelled") for problem in splits[name]}
     for name in sorted(splits.keys() - {"labelled", "unlabelled"}):
-        measured = name in ("dev", "test")
-        both = [p for p in splits[name] if p.id in ids or (measured and _text(p) in questions)]
-        if both:
+        if both := [problem for problem in splits[name] if problem.id in ids]:
             raise DataError(
                 f"{len(both)} problems stand both in training and in {name}, such as {both[0].id} "
                 f"({both[0].question!r:.80}); take them out of one of the two"

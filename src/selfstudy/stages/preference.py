@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -14,7 +15,8 @@ from transformers import PreTrainedModel
 from selfstudy.errors import ConfigError
 from selfstudy.generation.engine import SamplingSettings
 from selfstudy.generation.solver import make_solver
-from selfstudy.judging.verifiers import VerifierSpec, load_verifier
+from selfstudy.judging.judges import judged_by
+from selfstudy.judging.verifiers import VerifierSpec
 from selfstudy.learning.logprobs import check_logprobs, check_rows
 from selfstudy.learning.losses import LossSpec, default_loss, load_loss
 from selfstudy.learning.objectives import Preference as PreferenceObjective
@@ -128,24 +130,24 @@ class Preference(Stage):
     ) -> Metrics:
         seed = derive(self.seed, "preference", self.round)
         adapter = Adapter(model, self.settings.lora, seed) if self.settings.lora else None
-        guard = self._guard(model, format, held_out, out, ctx)
-        if guard is not None:
-            guard.score(0)
-        facts = train(
-            model,
-            objective,
-            self.settings,
-            compute=self.compute,
-            seed=seed,
-            workdir=out,
-            ctx=ctx,
-            after_step=guard.look if guard is not None else None,
-        )
-        metrics = _facts(facts, len(objective.items))
-        if guard is not None:
-            guard.score(facts.steps)
-            metrics["guard"] = guard.decide()
-            metrics["flops"] += guard.flops
+        with self._guard(model, format, held_out, out, ctx) as guard:
+            if guard is not None:
+                guard.score(0)
+            facts = train(
+                model,
+                objective,
+                self.settings,
+                compute=self.compute,
+                seed=seed,
+                workdir=out,
+                ctx=ctx,
+                after_step=guard.look if guard is not None else None,
+            )
+            metrics = _facts(facts, len(objective.items))
+            if guard is not None:
+                guard.score(facts.steps)
+                metrics["guard"] = guard.decide()
+                metrics["flops"] += guard.flops
         if adapter is not None:
             adapter.merge(out)
         return metrics
@@ -181,20 +183,22 @@ class Preference(Stage):
         tokens = self.settings.tokens_per_batch
         return reference_logps(model, groups, tokens, self.compute, ctx, on_halving=halved)
 
+    @contextmanager
     def _guard(
         self, model: PreTrainedModel, format: Format, held_out: Sequence[Problem], out: Path, ctx: Context
-    ) -> Guard | None:
+    ) -> Iterator[Guard | None]:
         settings = self.settings.guard
         if settings == "off":
-            return None
+            yield None
+            return
         if not held_out:
             raise ConfigError(
                 "preference.guard looks at problems held out of the pairs, and there are none; raise pairs.held_out or "
                 "set preference.guard=off"
             )
         solver = make_solver(model, format, self.sampling, seed=self.seed, purpose="guard", round=self.round)
-        verifier = load_verifier(self.verifier)
-        return Guard(settings, model, solver, held_out[: settings.problems], verifier, out, ctx)
+        with judged_by(self.verifier, ctx.verifier_timeout) as judge:
+            yield Guard(settings, model, solver, held_out[: settings.problems], judge, out, ctx)
 
     def forecast(self, sizes: Sizes) -> Forecast:
         """The number of pairs is known only after sampling."""

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from selfstudy.judging.verdicts import judge
-from selfstudy.judging.verifiers import VerifierSpec, load_verifier
+from selfstudy.judging.judges import judged_by
+from selfstudy.judging.verifiers import VerifierSpec
 from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one, read_split
 from selfstudy.storage.judged import read_samples
 from selfstudy.storage.records import write_records
@@ -25,20 +25,24 @@ class Verify(Stage):
     def run(self, inputs: Inputs, out: Path, ctx: Context) -> Metrics:
         """Judge ``samples`` of ``problems``."""
         problems = {problem.id: problem for problem in read_split(one(inputs, "problems"), self.split)}
-        verifier = load_verifier(self.verifier)
+        samples = ((problems[sample.problem_id], sample) for sample in read_samples(one(inputs, "samples")))
         outcomes: Counter[str] = Counter()
 
-        def verdicts() -> Iterator[Verdict]:
+        def counted(verdicts: Iterator[Verdict]) -> Iterator[Verdict]:
             seen = ""
-            for sample in read_samples(one(inputs, "samples")):  # problem by problem
-                verdict = judge(verifier, problems[sample.problem_id], sample)
+            for verdict in verdicts:  # problem by problem
                 outcomes[verdict.outcome] += 1
-                bar.advance(int(sample.problem_id != seen), **{"pass@1": f"{outcomes['right'] / outcomes.total():.1%}"})
-                seen = sample.problem_id
+                bar.advance(
+                    int(verdict.problem_id != seen), **{"pass@1": f"{outcomes['right'] / outcomes.total():.1%}"}
+                )
+                seen = verdict.problem_id
                 yield verdict
 
-        with ctx.progress("verify", len(problems)) as bar:
-            count = write_records(out / "verdicts.jsonl", verdicts())
+        with (
+            ctx.progress("verify", len(problems)) as bar,
+            judged_by(self.verifier, ctx.verifier_timeout) as judge,
+        ):
+            count = write_records(out / "verdicts.jsonl", counted(judge(samples)))
         return {"samples": count, **{outcome: outcomes[outcome] for outcome in ("right", "wrong", "unparsed")}}
 
     def forecast(self, sizes: Sizes) -> Forecast:

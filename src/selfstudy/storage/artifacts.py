@@ -2,7 +2,7 @@
 
 ``<root>/artifacts/sample-c70072eef3d029c1/`` holds files and ``manifest.json``; ``….tmp/`` is one in progress. The
 manifest lists every file with size and sha256 and the stage's metrics; seconds, memory, host and versions stand in a
-section of their own that two equal runs need not share.
+section of their own that two equal runs need not share. Its ``seal`` is a digest of all else in it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import socket
 import time
@@ -27,6 +28,8 @@ from selfstudy.storage.atomic import rename_folder, write_json
 
 MANIFEST = "manifest.json"
 FORMAT = 1  # of the manifest
+_KEYS = {"format", "kind", "fingerprint", "made_from", "metrics", "files", "environment"}
+_NAME = re.compile(r"[\w-]+-[0-9a-z]+", re.ASCII)  # of an artifact: kind and fingerprint, and no way out of the folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,44 +68,54 @@ class Store:
         """Return the artifact if it is there and complete.
 
         Raises:
-            StorageError: It is there, but a file is missing or has another size, or another version wrote it.
+            StorageError: It is there, but a file is missing, has another size or should not be there; or its manifest
+                is damaged or another version's. :meth:`check` reads the files, too.
         """
-        artifact = Artifact(kind, fingerprint, self.folder / f"{kind}-{fingerprint}")
+        artifact = Artifact(kind, fingerprint, self.folder / _name(kind, fingerprint))
         if not artifact.path.exists():
             return None
-        remedy = f"; delete {artifact.path} and run again to make it anew"
-        try:
-            manifest = artifact.manifest()
-        except (OSError, ValueError) as error:
-            raise StorageError(f"{artifact.path}: manifest cannot be read ({error}){remedy}") from None
-        if manifest.get("format") != FORMAT:
-            raise StorageError(
-                f"{artifact.path}: manifest format {manifest.get('format')}, this version reads {FORMAT}{remedy}"
-            )
-        for name, facts in manifest["files"].items():
+        files = _listed(artifact)
+        for name, facts in files.items():
             file = artifact.path / name
             size = file.stat().st_size if file.is_file() else None
             if size != facts["size"]:
                 found = "is missing" if size is None else f"has {size} bytes instead of {facts['size']}"
-                raise StorageError(f"{file} {found}{remedy}")
+                raise StorageError(f"{file} {found}{_anew(artifact)}")
+        for entry in sorted(artifact.path.iterdir()):
+            if entry.name not in files and entry.name != MANIFEST and not entry.name.startswith("."):
+                raise StorageError(f"{entry} is no part of what was made; move it elsewhere{_anew(artifact, 'or ')}")
         return artifact
+
+    def check(self, artifact: Artifact) -> None:
+        """Read every file of an artifact and compare it with what was made.
+
+        Raises:
+            StorageError: A file holds something else.
+        """
+        changed = [name for name, facts in _listed(artifact).items() if sha256(artifact.path / name) != facts["sha256"]]
+        if changed:
+            raise StorageError(
+                f"{artifact.path}: the contents of {', '.join(changed)} are not those that were made: a disk's fault, "
+                f"or edited{_anew(artifact)}"
+            )
 
     def in_progress(self, kind: str, fingerprint: str) -> bool:
         """Whether an interrupted attempt left something to continue from."""
         return self._working(kind, fingerprint).exists()
 
     def _working(self, kind: str, fingerprint: str) -> Path:
-        return self.folder / f"{kind}-{fingerprint}.tmp"
+        return self.folder / f"{_name(kind, fingerprint)}.tmp"
 
     @contextmanager
     def building(self, kind: str, fingerprint: str) -> Iterator[Path]:
         """Lock the artifact and yield its working folder, with what an interrupted attempt left in it.
 
         Raises:
-            StorageError: Another process holds it; says which.
+            StorageError: Another process holds it, and which; or there is a link in it, which may lead elsewhere.
         """
         working = self._working(kind, fingerprint)
         self.folder.mkdir(parents=True, exist_ok=True)
+        refuse_links(working)
         with _lock(self.folder / f".{kind}-{fingerprint}.lock", what=working.name.removesuffix(".tmp")):
             if (working / MANIFEST).is_file():  # killed while publishing
                 self._finish(kind, fingerprint)
@@ -154,12 +167,34 @@ class Store:
                 "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             },
         }
-        write_json(working / MANIFEST, manifest)
+        write_json(working / MANIFEST, {**manifest, "seal": _seal(manifest)})
         return self._finish(kind, fingerprint)
+
+    def discard(self, name: str) -> None:
+        """Remove an artifact, or what an attempt left behind, by the name of its folder.
+
+        Raises:
+            StorageError: A process is making it.
+        """
+        what = name.removesuffix(".tmp")
+        with _lock(self.folder / f".{what}.lock", what):
+            doomed = self.folder / (name if name.startswith(".") else f".{name}.doomed")
+            os.replace(self.folder / name, doomed)  # at once, so that nobody finds half of it
+            shutil.rmtree(doomed)
+
+    def refuse_live(self) -> None:
+        """Look whether anything is being made here.
+
+        Raises:
+            StorageError: It is; says by which process.
+        """
+        for path in sorted(self.folder.glob(".*.lock")):
+            with _lock(path, path.name[1:].removesuffix(".lock")):
+                pass  # of a dead process, and gone now
 
     def _finish(self, kind: str, fingerprint: str) -> Artifact:
         """Drop scratch folders (checkpoints and the like: an artifact is flat) and give the folder its name."""
-        working, final = self._working(kind, fingerprint), self.folder / f"{kind}-{fingerprint}"
+        working, final = self._working(kind, fingerprint), self.folder / _name(kind, fingerprint)
         for entry in sorted(working.iterdir()):
             if entry.is_dir():
                 shutil.rmtree(entry)
@@ -167,11 +202,68 @@ class Store:
         return Artifact(kind, fingerprint, final)
 
 
+def _name(kind: str, fingerprint: str) -> str:
+    name = f"{kind}-{fingerprint}"
+    if not _NAME.fullmatch(name):
+        raise StorageError(
+            f"{name!r:.100} is no name of an artifact; the plan that says so was damaged or tampered with"
+        )
+    return name
+
+
+def _anew(artifact: Artifact, joint: str = "") -> str:
+    return f"; {joint}delete {artifact.path} and run again to make it anew"
+
+
+def _listed(artifact: Artifact) -> Mapping[str, Mapping[str, Any]]:
+    """Return the files that the manifest lists, with their facts.
+
+    Raises:
+        StorageError: It cannot be read, is another version's or another artifact's, or not as it was written.
+    """
+    where, anew = artifact.path, _anew(artifact)
+    try:
+        manifest = artifact.manifest()
+        if manifest.get("format") != FORMAT:
+            raise StorageError(f"{where}: manifest format {manifest.get('format')}, this version reads {FORMAT}{anew}")
+        files = {name: {"size": facts["size"], "sha256": facts["sha256"]} for name, facts in manifest["files"].items()}
+        named = f"{manifest['kind']}-{manifest['fingerprint']}"
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+        raise StorageError(f"{where}: manifest cannot be read ({error!r:.200}){anew}") from None
+    # Earlier versions wrote no seal.
+    sealed = manifest.keys() - {"seal"} == _KEYS and manifest.get("seal", _seal(manifest)) == _seal(manifest)
+    if not sealed or any(Path(name).name != name for name in files):
+        raise StorageError(f"{where}: the manifest is not as it was written{anew}")
+    if named != _name(artifact.kind, artifact.fingerprint):
+        raise StorageError(f"{where}: this is {named} under another name{anew}")
+    return files
+
+
+def _seal(manifest: Mapping[str, Any]) -> str:
+    """Return a digest of what a manifest says, the seal apart."""
+    tree = json.loads(json.dumps(manifest))  # as it will be read
+    text = json.dumps({key: value for key, value in tree.items() if key != "seal"}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def refuse_links(folder: Path) -> None:
+    """Refuse a folder that is to be written to and is or holds a symbolic link: what is written may land elsewhere.
+
+    Raises:
+        StorageError: There is one.
+    """
+    for path in (folder, *sorted(folder.rglob("*"))):
+        if path.is_symlink():
+            raise StorageError(
+                f"{path} is a link to {os.readlink(path)}, and what a run writes must stay below its root; remove it"
+            )
+
+
 @contextmanager
 def _lock(path: Path, what: str) -> Iterator[None]:
     """Hold an advisory lock that the kernel drops when its holder dies."""
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -207,7 +299,7 @@ def digest_paths(paths: tuple[Path, ...], cache: Path, patterns: tuple[str, ...]
     Raises:
         StorageError: A path does not exist.
     """
-    known: dict[str, str] = json.loads(cache.read_text()) if cache.is_file() else {}
+    known = _known_digests(cache)
     found = dict(known)
     parts: list[tuple[str, str]] = []
     for path in paths:
@@ -225,3 +317,11 @@ def digest_paths(paths: tuple[Path, ...], cache: Path, patterns: tuple[str, ...]
         cache.parent.mkdir(parents=True, exist_ok=True)
         write_json(cache, found)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _known_digests(cache: Path) -> dict[str, str]:
+    try:
+        known = json.loads(cache.read_text(encoding="utf-8")) if cache.is_file() else {}
+    except ValueError:
+        return {}  # damaged: it only saves time
+    return known if isinstance(known, dict) else {}

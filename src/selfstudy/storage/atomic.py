@@ -15,6 +15,8 @@ from typing import Any
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling to write; on success it is flushed and renamed to ``path``, on failure removed."""
     temporary = path.with_name(f".{path.name}.writing")
+    if temporary.is_symlink():  # or what is written would land elsewhere
+        temporary.unlink()
     try:
         yield temporary
         _flush(temporary)

@@ -12,7 +12,7 @@ from tokenizers import AddedToken
 from selfstudy.generation.hooks import load_hook
 from selfstudy.generation.hooks.calculator import BoundCalculator, Calculator
 from selfstudy.generation.rows import Row
-from selfstudy.judging.expressions import calculate
+from selfstudy.judging.expressions import MAX_DIGITS, calculate
 from selfstudy.judging.notation import ANGLE, BRACKET
 from selfstudy.models.prompts import decode_completion
 from selfstudy.models.tokenizers import train_tokenizer
@@ -199,6 +199,42 @@ def test_however_an_annotation_is_cut_into_tokens_its_result_is_ours(data):
         row.accept(token, 0.0, (), 10_000)
         at += len(bound.texts[token])
     assert b"".join(bound.texts[i] for i in row.tokens).decode() == f"x <<{a}+{b}={a + b}>>"
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.integers(0, 10_000), max_size=60))
+def test_whatever_a_model_says_what_is_forced_can_be_said_and_is_bounded(ids):
+    """Any tokens, also such as the vocabulary does not have."""
+    bound = _random_case()
+    row = bound.start()
+    for token in ids:
+        forced = row.feed(token)
+        if forced is not None:
+            said = b"".join(bound.texts[i] for i in forced.tokens)
+            assert said.endswith(bound.closing)
+            assert len(said) <= 200 + 2 * MAX_DIGITS
+        assert len(row._text) <= 300
+    assert row.counts["annotations"] == row.counts["evaluated"] + row.counts["left"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.sampled_from(["<<", ">>", "=", "1", "9", "+", "*", "(", ")", "/", "0", "\n", "x", "="]), max_size=40)
+)
+def test_whatever_stands_in_an_annotation_its_result_is_exact_or_left(parts):
+    bound = _random_case()
+    row = bound.start()
+    text = ""
+    for part in parts:
+        (token,) = [i for i, t in enumerate(bound.texts) if t == part.encode()][:1] or [None]
+        if token is None:
+            continue
+        text += part
+        forced = row.feed(token)
+        if forced is not None:
+            expression = text.rpartition("<<")[2].removesuffix("=")
+            said = b"".join(bound.texts[i] for i in forced.tokens).decode()
+            assert said.removeprefix("=") == f"{calculate(expression)}>>"
 
 
 def _random_case():

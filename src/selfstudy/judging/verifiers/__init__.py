@@ -33,6 +33,11 @@ class Judgement(NamedTuple):
 class Verifier(Settings, ABC):
     """Says whether a completion solves a problem."""
 
+    @property
+    def bounded(self) -> bool:
+        """Whether every verdict is there at once, whatever the text: any other is waited for in a worker process."""
+        return False
+
     @abstractmethod
     def verify(self, problem: Problem, text: str) -> Judgement:
         """Judge the decoded ``text`` of a completion. To raise is a fault of the verifier and stops the run."""

@@ -30,6 +30,11 @@ class Choice(Verifier):
     letters: Annotated[str, Field(pattern="^[A-Z]+$")] = "ABCDE"
     finder: AnswerFinder = DEFAULT_FINDER
 
+    @property
+    def bounded(self) -> bool:
+        """As the finder is."""
+        return self.finder.bounded
+
     def verify(self, problem: Problem, text: str) -> Judgement:
         """Judge ``text`` by its last stated choice.
 

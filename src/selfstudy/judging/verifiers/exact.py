@@ -19,6 +19,11 @@ class Exact(Verifier):
     ignore_case: bool = True
     finder: AnswerFinder = DEFAULT_FINDER
 
+    @property
+    def bounded(self) -> bool:
+        """As the finder is."""
+        return self.finder.bounded
+
     def verify(self, problem: Problem, text: str) -> Judgement:
         """Judge ``text`` by its last stated answer.
 

@@ -23,6 +23,11 @@ class Numeric(Verifier):
     tolerance: Annotated[float, Field(ge=0)] = 1e-4
     finder: AnswerFinder = DEFAULT_FINDER
 
+    @property
+    def bounded(self) -> bool:
+        """As the finder is."""
+        return self.finder.bounded
+
     def verify(self, problem: Problem, text: str) -> Judgement:
         """Judge ``text`` by its last stated number.
 

@@ -1,0 +1,94 @@
+"""Find the questions that measure and are asked in training too; refuse a run that would measure what it was taught."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import ClassVar
+
+from selfstudy.errors import DataError
+from selfstudy.problems.mixture import Part
+from selfstudy.problems.overlap import Overlap, find_overlaps
+from selfstudy.problems.sources import load_source
+from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one
+from selfstudy.storage.artifacts import Artifact
+from selfstudy.storage.records import read_records, write_records
+from selfstudy.types import Context, Problem
+
+_TRAINING = ("labelled", "unlabelled")
+
+
+class FindOverlap(Stage):
+    """Writes ``overlap.jsonl``: every problem that measures and is in training too, with the one that it is most like.
+
+    Attributes:
+        max_overlap: Share of any one split; more is refused.
+        mixture: What is learned in pretraining; where there is none, L and U are.
+    """
+
+    kind: ClassVar[str] = "overlap"
+    max_overlap: float
+    mixture: tuple[Part, ...] = ()
+
+    def run(self, inputs: Inputs, out: Path, ctx: Context) -> Metrics:
+        """Compare every other split of ``problems`` with what is trained on.
+
+        Raises:
+            DataError: More than the allowed share of a split overlaps; what does is listed in the working folder.
+        """
+        problems = one(inputs, "problems")
+        splits = {
+            path.stem: list(read_records(path, Problem))
+            for path in sorted(problems.path.glob("*.jsonl"))
+            if path.stem not in _TRAINING
+        }
+        training = _of_mixture(self.mixture) if self.mixture else _of_splits(problems)
+        # All splits at once, so that what is trained on is read once.
+        compared = iter(find_overlaps([problem for split in splits.values() for problem in split], training))
+        found = {name: [o for o in islice(compared, len(split)) if o is not None] for name, split in splits.items()}
+        rows = ({"split": name, **dataclasses.asdict(overlap)} for name in found for overlap in found[name])
+        write_records(out / "overlap.jsonl", rows)
+        for name, overlaps in found.items():
+            if len(overlaps) > self.max_overlap * len(splits[name]):
+                raise DataError(self._refusal(name, overlaps, splits[name], out / "overlap.jsonl"))
+        counts = {
+            name: {"n": len(splits[name]), "exact": _count(overlaps, "exact"), "near": _count(overlaps, "near")}
+            for name, overlaps in found.items()
+        }
+        total = {kind: sum(count[kind] for count in counts.values()) for kind in ("exact", "near")}
+        return {**total, "splits": counts}
+
+    def _refusal(self, split: str, overlaps: Sequence[Overlap], measured: Sequence[Problem], listed: Path) -> str:
+        shown = ", ".join(f"{o.id} ({o.kind} {o.training_id}, {o.similarity:.0%})" for o in overlaps[:3])
+        question = next(problem.question for problem in measured if problem.id == overlaps[0].id)
+        return (
+            f"{len(overlaps)} of {len(measured)} problems of {split} are asked in training too, in the same words or "
+            f"nearly: {shown}; the first is {question!r:.100}. That is more than max_overlap={self.max_overlap:g}: "
+            f"take them out of one of the two (all are listed in {listed}), or raise max_overlap"
+        )
+
+    def forecast(self, sizes: Sizes) -> Forecast:
+        """Comparing is quick."""
+        return Forecast("compare the questions", 0)
+
+
+def _of_splits(problems: Artifact) -> Iterator[Problem]:
+    """Yield L and U, a problem of both once."""
+    seen: set[str] = set()
+    for problem in chain.from_iterable(read_records(problems.path / f"{name}.jsonl", Problem) for name in _TRAINING):
+        if problem.id not in seen:
+            seen.add(problem.id)
+            yield problem
+
+
+def _of_mixture(parts: Sequence[Part]) -> Iterator[Problem]:
+    """Yield every problem of the sources once; rows that cannot be used are refused where they are learned from."""
+    for part in parts:
+        source = load_source(part.source)
+        yield from islice((item for item in source.read() if isinstance(item, Problem)), source.limit)
+
+
+def _count(overlaps: Sequence[Overlap], kind: str) -> int:
+    return sum(overlap.kind == kind for overlap in overlaps)
