@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +13,36 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 
+from selfstudy.errors import StorageError
 from selfstudy.storage.artifacts import Artifact, Store
+
+_NUMBERED = re.compile(r"-(\d+)(?:\[\d+:\d+\])?(?:/verdicts)?$")
 
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """One line of a run's ``plan.json`` with its artifact, where that exists."""
+    """One line of a run's ``plan.json`` with its artifact, where that exists.
+
+    Attributes:
+        artifact_name: Of the folder, whether it is there or not.
+        inputs: Names of steps, and of what no step makes.
+        unfinished: What an interrupted or running attempt has left so far, if anything.
+        damage: What is wrong with the artifact, and what to do; then it counts as missing.
+    """
 
     name: str
     kind: str
     about: Mapping[str, str]
+    inputs: Mapping[str, Sequence[str]]
+    artifact_name: str
     artifact: Artifact | None
-    in_progress: bool
+    unfinished: Path | None
+    damage: str | None = None
+
+    @property
+    def in_progress(self) -> bool:
+        """Whether there is something to continue from."""
+        return self.unfinished is not None
 
 
 @dataclass(frozen=True)
@@ -57,15 +76,42 @@ class Results:
         seconds = sum(artifact.manifest()["environment"]["seconds"] for artifact in made)
         return seconds, sum(artifact.metrics().get("flops", 0) for artifact in made)
 
+    @property
+    def rounds(self) -> dict[str, int]:
+        """Return each step's round of self-training, by step name; 0 is what comes before the first.
+
+        Names tell it (``dpo-1``); a step without a number has its inputs' last round, and labels begin a new one.
+        """
+        rounds: dict[str, int] = {}
+        for step in self.steps:
+            told = None if step.name.startswith("evaluate/") else _NUMBERED.search(step.name)
+            before = max((rounds.get(name, 0) for names in step.inputs.values() for name in names), default=0)
+            rounds[step.name] = int(told[1]) if told else before + (step.kind == "labels")
+        return rounds
+
     def step(self, name: str) -> PlannedStep | None:
         """Return a step by name."""
         return next((step for step in self.steps if step.name == name), None)
 
 
-def read_results(run: Path) -> Results:
-    """Read a run's folder; damaged artifacts raise, missing ones count as still to do."""
+def read_results(run: Path, *, strict: bool = True) -> Results:
+    """Read a run's folder; artifacts that are missing count as still to do.
+
+    Args:
+        run: The folder.
+        strict: Whether a damaged artifact raises; else its step says what is wrong with it.
+
+    Raises:
+        StorageError: The plan cannot be read, or an artifact is damaged.
+    """
     store = Store(run.parent.parent)
-    steps = tuple(_planned(line, store) for line in json.loads((run / "plan.json").read_text(encoding="utf-8")))
+    try:
+        lines = json.loads((run / "plan.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StorageError(
+            f"{run / 'plan.json'} cannot be read ({error}); carry the run out again to write it anew"
+        ) from None
+    steps = tuple(_planned(line, store, strict) for line in lines)
     scores = {
         (step.about["model"], step.about["split"]): step.artifact.metrics()
         for step in steps
@@ -75,11 +121,18 @@ def read_results(run: Path) -> Results:
     return Results(steps, scores, best.metrics()["chosen"] if best else None)
 
 
-def _planned(line: Mapping[str, Any], store: Store) -> PlannedStep:
-    kind, fingerprint = line["kind"], line["fingerprint"]
-    found = store.find(kind, fingerprint) if fingerprint else None
-    unfinished = bool(fingerprint) and found is None and store.in_progress(kind, fingerprint)
-    return PlannedStep(line["name"], kind, line["about"], found, unfinished)
+def _planned(line: Mapping[str, Any], store: Store, strict: bool) -> PlannedStep:
+    name, kind, fingerprint = line["name"], line["kind"], line["fingerprint"]
+    found, unfinished, damage = None, None, None
+    if fingerprint:
+        try:
+            found = store.find(kind, fingerprint)
+        except StorageError as error:
+            if strict:
+                raise
+            damage = str(error)
+        unfinished = None if found or damage else store.unfinished(kind, fingerprint)
+    return PlannedStep(name, kind, line["about"], line["inputs"], line["artifact"], found, unfinished, damage)
 
 
 def results_table(results: Results) -> Group:
