@@ -16,7 +16,7 @@ def run(*arguments: str) -> int:
     return code if isinstance(code, int) else 0
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "status", "sample", "evaluate", "solve", "export"])
+@pytest.mark.parametrize("command", ["run", "plan", "status", "report", "sample", "evaluate", "solve", "export"])
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(command, "--help") == 0
     assert "Usage" in capsys.readouterr().out

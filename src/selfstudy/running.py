@@ -1,4 +1,4 @@
-"""Carrying out, planning and looking at runs: what ``selfstudy run``, ``plan`` and ``status`` do."""
+"""Carrying out, planning and looking at runs: what ``selfstudy run``, ``plan``, ``status`` and ``report`` do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from selfstudy.console import Events, console, progress, summary
+from selfstudy.console import Events, console, errors, progress, summary
 from selfstudy.errors import StorageError
 from selfstudy.pipeline import run as run_steps
 from selfstudy.pipeline import select
@@ -55,6 +55,8 @@ def carry_out(
         events.emit("run_finished", {"seconds": round(time.monotonic() - started, 1)})
     except BaseException as error:
         events.emit("run_stopped", {"error": type(error).__name__, "message": str(error)})
+        if isinstance(error, Exception):  # whoever presses Ctrl-C wants to be gone
+            _report_after(prepared, quiet=quiet)
         raise
     finally:
         events.close()
@@ -65,8 +67,28 @@ def carry_out(
         if best and best.artifact:
             console.print(f"best model ({results.chosen}): {best.artifact.path}")
             console.print(f"ask it: selfstudy solve {prepared.name}{_root_option(prepared)}")
+    _report_after(prepared, quiet=quiet)
+    if not quiet:
         console.print(f"[dim]{time.monotonic() - started:.0f} s[/]")
     return results
+
+
+def _report_after(prepared: Prepared, *, quiet: bool) -> None:
+    """Write the report of a run that has just ended; one that cannot be written must not hide how the run ended."""
+    try:
+        from selfstudy.report.page import write_report  # and with it matplotlib
+
+        path = write_report(prepared.folder)
+    except Exception as error:
+        again = f"selfstudy report {prepared.name}{_root_option(prepared)}"
+        errors.print(
+            f"[bold red]the report could not be written:[/] {type(error).__name__}: {escape(str(error))}; what the run "
+            f"made is not touched; to try again: {escape(again)}",
+            soft_wrap=True,
+        )
+    else:
+        if not quiet:
+            console.print(f"report: {escape(str(path))}", soft_wrap=True)
 
 
 def _root_option(prepared: Prepared) -> str:
@@ -118,6 +140,14 @@ def show_status(run: str | None, root: Path) -> None:
     console.print(_last_event(folder))
     if results.scores:
         console.print(results_table(results))
+
+
+def show_report(run: str, root: Path, out: Path | None = None) -> None:
+    """Write the report of a run, finished or not, and say where it lies."""
+    from selfstudy.report.page import write_report  # and with it matplotlib, which nothing else here needs
+
+    path = write_report(find_run(run, root), out)
+    console.print(f"report: {escape(str(path))}", soft_wrap=True)
 
 
 def _progress_of(folder: Path) -> str:
