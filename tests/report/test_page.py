@@ -70,7 +70,7 @@ def test_it_says_what_there_is_to_say(html: str) -> None:
         "On 12 test problems",
         "step 20 yields 1.100 distinct right solutions a problem, SFT 1.000",
         "the SFT model is kept",
-        "an equation that does not hold",
+        "false equation",
         "pair-samples-1[0:2]",
         "selfstudy run quickstart rounds=2",
         "--name made",

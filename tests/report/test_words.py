@@ -26,7 +26,8 @@ def test_durations(seconds: float, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"), [(0, "0"), (1.24e14, "1.2 × 10¹⁴"), (9.96, "1.0 × 10¹"), (0.012, "1.2 × 10⁻²")]
+    ("value", "said"),
+    [(0, "0"), (1.24e14, "1.2\u00a0×\u00a010¹⁴"), (9.96, "1.0\u00a0×\u00a010¹"), (0.012, "1.2\u00a0×\u00a010⁻²")],
 )
 def test_powers(value: float, said: str) -> None:
     assert power(value) == said

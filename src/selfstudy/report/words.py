@@ -10,10 +10,10 @@ from selfstudy.report.headline import Change
 from selfstudy.report.training import Training
 
 FAULTS = {
-    "equation": "an equation that does not hold",
-    "contradiction": "text and calculation that say different things",
-    "unknown": "a number out of nowhere",
-    "unused": "a given number that is never used (which may be right)",
+    "equation": "false equation",
+    "contradiction": "text against calculation",
+    "unknown": "number out of nowhere",
+    "unused": "given number unused",
 }
 _HIGH = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -45,7 +45,7 @@ def power(value: float) -> str:
     if not value:
         return "0"
     digits, exponent = f"{value:.1e}".split("e")
-    return f"{digits} × 10{str(int(exponent)).translate(_HIGH)}"
+    return f"{digits}\u00a0×\u00a010{str(int(exponent)).translate(_HIGH)}"  # never apart at the end of a line
 
 
 def points(interval: Interval) -> str:
