@@ -17,7 +17,7 @@ from selfstudy import running
 from selfstudy.errors import ConfigError, PluginError, StorageError
 from selfstudy.recipes.prepare import find_run, prepare
 from selfstudy.report.results import read_results
-from selfstudy.running import carry_out, show_plan, show_status
+from selfstudy.running import carry_out, show_plan, show_report, show_status
 from tests.system.conftest import small  # noqa: F401  (a fixture)
 
 ROOT = Path("selfstudy-runs")
@@ -50,6 +50,8 @@ def test_a_whole_run_as_it_is_seen(config: str, capsys: pytest.CaptureFixture[st
     assert shown.index("round 1: dpo-st-1") < shown.index("evaluate/sft/test")
     assert f"best model ({read_results(MINE).chosen}):" in flat(shown)
     assert "ask it: selfstudy solve causal" in shown
+    assert f"report: {MINE / 'report.html'}" in flat(shown)
+    assert "All " in (MINE / "report.html").read_text("utf-8")
     assert shown.count("done before") == 0
     carry_out(config, ["evaluation.samples=0"], name="causal")
     assert capsys.readouterr().out.count("done before") == sum(
@@ -62,6 +64,34 @@ def test_a_whole_run_as_it_is_seen(config: str, capsys: pytest.CaptureFixture[st
     assert "to do" not in shown
     assert "disk still to be written: at most about 0 MB" in flat(shown)
     assert "labelled 30" in flat(shown)
+
+
+def test_a_report_that_cannot_be_written_is_said_and_changes_nothing_else(
+    config: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("selfstudy.report.page.gather", lambda run: {}["no such thing"])
+    results = carry_out(config, until="problems")
+    assert results.step("problems").artifact
+    captured = capsys.readouterr()
+    assert "the report could not be written: KeyError: 'no such thing'" in flat(captured.err)
+    assert "to try again: selfstudy report causal" in flat(captured.err)
+    assert "report:" not in captured.out
+    with pytest.raises(ConfigError, match="step 'dpo-1' needs 'sft'"):  # the run's own error
+        carry_out(config, only="dpo-1", quiet=True)
+    assert "the report could not be written" in flat(capsys.readouterr().err)
+
+
+def test_a_report_on_demand_imports_nothing_of_the_run(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    carry_out(config, until="pair-samples-1", quiet=True)
+    (MINE / "report.html").unlink()
+    Path("parity.py").write_text("raise RuntimeError('imported')")
+    (MINE / "parity.py").write_text("raise RuntimeError('imported')")
+    show_report("causal", ROOT)
+    assert f"report: {MINE / 'report.html'}" in flat(capsys.readouterr().out)
+    show_report(str(MINE), Path("elsewhere"), Path("other.html"))
+    assert Path("other.html").read_bytes() == (MINE / "report.html").read_bytes()
+    with pytest.raises(ConfigError, match="no run 'casual'"):
+        show_report("casual", ROOT)
 
 
 def test_quiet_prints_nothing_even_on_a_terminal(
@@ -207,6 +237,7 @@ def test_a_fault_of_a_verifier_stops_the_run_and_what_was_made_is_kept(
     Path("faulty.py").write_text(body.replace("return", fault))
     with pytest.raises(PluginError, match=r"verifier Faulty: problem word_problems/dev/.*, sample 0: raised KeyError"):
         carry_out(config, quiet=True)
+    assert "It failed at evaluate/sft/dev/greedy/verdicts" in (MINE / "report.html").read_text("utf-8")
     assert read_results(MINE).step("sft").artifact
     assert [e["event"] for e in events()][-1] == "run_stopped"
     assert not list((ROOT / "artifacts").glob("verdicts-*/verdicts.jsonl"))

@@ -109,6 +109,18 @@ def gc(
 
 
 @app.command()
+def report(
+    run: Annotated[str, typer.Argument(help="A run's name or folder.")],
+    out: Annotated[Path | None, typer.Option(help="The file; by default report.html in the run's folder.")] = None,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Write what there is to see of a run, finished, failed or going on, as one HTML file."""
+    from selfstudy.running import show_report
+
+    show_report(run, root, out)
+
+
+@app.command()
 def sample(
     model: Annotated[str, typer.Argument(help="A run, RUN:MODEL, or a model folder.")],
     problems: Annotated[str, typer.Argument(help="A problem source, such as svamp, or {name: tabular, path: my.csv}.")],

@@ -1,4 +1,4 @@
-"""Carrying out, planning and looking at runs: what ``selfstudy run``, ``plan`` and ``status`` do."""
+"""Carrying out, planning and looking at runs: what ``selfstudy run``, ``plan``, ``status`` and ``report`` do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from selfstudy.console import Events, console, progress, summary
+from selfstudy.console import Events, console, errors, progress, summary
 from selfstudy.errors import StorageError
 from selfstudy.pipeline import Step, select
 from selfstudy.pipeline import run as run_steps
@@ -57,7 +57,7 @@ def carry_out(
     with _sinks(prepared, quiet=quiet) as emit:
 
         def on_done(step: Step, artifact: Artifact) -> None:
-            done.append(PlannedStep(step.name, step.stage.kind, step.about, artifact, in_progress=False))
+            done.append(PlannedStep(step.name, step.stage.kind, step.about, {}, artifact.path.name, artifact))
             if (completed := completed_round(done)) is not None:
                 emit("round", dataclasses.asdict(completed))
 
@@ -69,10 +69,14 @@ def carry_out(
             emit("run_finished", {"seconds": round(time.monotonic() - started, 1)})
         except BaseException as error:
             emit("run_stopped", {"error": type(error).__name__, "message": str(error)})
+            if isinstance(error, Exception):  # whoever presses Ctrl-C wants to be gone
+                _report_after(prepared, quiet=quiet)
             raise
     results = read_results(prepared.folder)
     if not quiet:
         _show_end(prepared, results)
+    _report_after(prepared, quiet=quiet)
+    if not quiet:
         console.print(f"[dim]{time.monotonic() - started:.0f} s[/]")
     return results
 
@@ -103,6 +107,24 @@ def _show_end(prepared: Prepared, results: Results) -> None:
     if best and best.artifact:
         console.print(f"best model ({results.chosen}): {best.artifact.path}")
         console.print(f"ask it: selfstudy solve {prepared.name}{_root_option(prepared)}")
+
+
+def _report_after(prepared: Prepared, *, quiet: bool) -> None:
+    """Write the report of a run that has just ended; one that cannot be written must not hide how the run ended."""
+    try:
+        from selfstudy.report.page import write_report  # and with it matplotlib
+
+        path = write_report(prepared.folder)
+    except Exception as error:
+        again = f"selfstudy report {prepared.name}{_root_option(prepared)}"
+        errors.print(
+            f"[bold red]the report could not be written:[/] {type(error).__name__}: {escape(str(error))}; what the run "
+            f"made is not touched; to try again: {escape(again)}",
+            soft_wrap=True,
+        )
+    else:
+        if not quiet:
+            console.print(f"report: {escape(str(path))}", soft_wrap=True)
 
 
 def _root_option(prepared: Prepared) -> str:
@@ -157,6 +179,14 @@ def show_status(run: str | None, root: Path, *, as_json: bool = False) -> None:
     console.print(_last_event(folder))
     if results.scores:
         console.print(results_table(results))
+
+
+def show_report(run: str, root: Path, out: Path | None = None) -> None:
+    """Write the report of a run, finished or not, and say where it lies."""
+    from selfstudy.report.page import write_report  # and with it matplotlib, which nothing else here needs
+
+    path = write_report(find_run(run, root), out)
+    console.print(f"report: {escape(str(path))}", soft_wrap=True)
 
 
 def _status(folder: Path) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class Made:
         fingerprint = f"{len(self.steps):016d}"
         with self.store.building(kind, fingerprint):
             made = self.store.publish(kind, fingerprint, recipe={}, metrics=metrics or {}, seconds=2)
-        self.steps.append(PlannedStep(name, kind, about, made, False))
+        self.steps.append(PlannedStep(name, kind, about, {}, f"{kind}-0", made))
 
     def model(self, name: str, kind: str, value: float, metrics: dict[str, Any] | None = None) -> None:
         self.add(name, kind, metrics)

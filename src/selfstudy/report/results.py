@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +17,33 @@ from rich.table import Table
 from selfstudy.errors import StorageError
 from selfstudy.storage.artifacts import Artifact, Store
 
+_NUMBERED = re.compile(r"-(\d+)(?:\[\d+:\d+\])?(?:/verdicts)?$")
+
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """One line of a run's ``plan.json`` with its artifact, where that exists."""
+    """One line of a run's ``plan.json`` with its artifact, where that exists.
+
+    Attributes:
+        artifact_name: Of the folder, whether it is there or not.
+        inputs: Names of steps, and of what no step makes.
+        unfinished: What an interrupted or running attempt has left so far, if anything.
+        damage: What is wrong with the artifact, and what to do; then it counts as missing.
+    """
 
     name: str
     kind: str
     about: Mapping[str, str]
+    inputs: Mapping[str, Sequence[str]]
+    artifact_name: str
     artifact: Artifact | None
-    in_progress: bool
+    unfinished: Path | None = None
+    damage: str | None = None
+
+    @property
+    def in_progress(self) -> bool:
+        """Whether there is something to continue from."""
+        return self.unfinished is not None
 
 
 @dataclass(frozen=True)
@@ -72,15 +90,36 @@ class Results:
         environments = [step.artifact.manifest()["environment"] for step in self.steps if step.artifact is not None]
         return max((found for one in environments if (found := one.get("peak_memory"))), default=None)
 
+    @property
+    def rounds(self) -> dict[str, int]:
+        """Return each step's round of self-training, by step name; 0 is what comes before the first.
+
+        Names tell it (``dpo-1``); a step without a number has its inputs' last round, and labels begin a new one.
+        """
+        rounds: dict[str, int] = {}
+        for step in self.steps:
+            told = None if step.name.startswith("evaluate/") else _NUMBERED.search(step.name)
+            before = max((rounds.get(name, 0) for names in step.inputs.values() for name in names), default=0)
+            rounds[step.name] = int(told[1]) if told else before + (step.kind == "labels")
+        return rounds
+
     def step(self, name: str) -> PlannedStep | None:
         """Return a step by name."""
         return next((step for step in self.steps if step.name == name), None)
 
 
-def read_results(run: Path) -> Results:
-    """Read a run's folder; damaged artifacts raise, missing ones count as still to do."""
+def read_results(run: Path, *, strict: bool = True) -> Results:
+    """Read a run's folder; artifacts that are missing count as still to do.
+
+    Args:
+        run: The folder.
+        strict: Whether a damaged artifact raises; else its step says what is wrong with it.
+
+    Raises:
+        StorageError: The plan cannot be read, or an artifact is damaged.
+    """
     store = Store(run.parent.parent)
-    steps = tuple(_planned(line, store) for line in read_plan(run))
+    steps = tuple(_planned(line, store, strict) for line in read_plan(run))
     scores = {
         (step.about["model"], step.about["split"]): step.artifact.metrics()
         for step in steps
@@ -114,11 +153,18 @@ def read_plan(run: Path) -> list[dict[str, Any]]:
     return list(lines)
 
 
-def _planned(line: Mapping[str, Any], store: Store) -> PlannedStep:
-    kind, fingerprint = line["kind"], line["fingerprint"]
-    found = store.find(kind, fingerprint) if fingerprint else None
-    unfinished = bool(fingerprint) and found is None and store.in_progress(kind, fingerprint)
-    return PlannedStep(line["name"], kind, line["about"], found, unfinished)
+def _planned(line: Mapping[str, Any], store: Store, strict: bool) -> PlannedStep:
+    name, kind, fingerprint = line["name"], line["kind"], line["fingerprint"]
+    found, unfinished, damage = None, None, None
+    if fingerprint:
+        try:
+            found = store.find(kind, fingerprint)
+        except StorageError as error:
+            if strict:
+                raise
+            damage = str(error)
+        unfinished = None if found or damage else store.unfinished(kind, fingerprint)
+    return PlannedStep(name, kind, line["about"], line["inputs"], line["artifact"], found, unfinished, damage)
 
 
 def results_table(results: Results) -> Group:

@@ -101,7 +101,12 @@ class Store:
 
     def in_progress(self, kind: str, fingerprint: str) -> bool:
         """Whether an interrupted attempt left something to continue from."""
-        return self._working(kind, fingerprint).exists()
+        return self.unfinished(kind, fingerprint) is not None
+
+    def unfinished(self, kind: str, fingerprint: str) -> Path | None:
+        """Return the folder that an interrupted or running attempt works in, if there is one."""
+        working = self._working(kind, fingerprint)
+        return working if working.exists() else None
 
     def _working(self, kind: str, fingerprint: str) -> Path:
         return self.folder / f"{_name(kind, fingerprint)}.tmp"

@@ -1,0 +1,93 @@
+"""What a run changed: the first model against the one that is returned, on the same problems."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from selfstudy.errors import StorageError
+from selfstudy.evaluation.metrics import Interval, mcnemar, paired_bootstrap
+from selfstudy.report.results import Results
+
+
+@dataclass(frozen=True)
+class Change:
+    """Greedy accuracy of two models on one split.
+
+    Attributes:
+        split: Which problems.
+        first: The model that came before any self-training.
+        last: The model that is returned; until that is known, the last one that is scored.
+        before: Its accuracy, with a 95% interval.
+        after: Likewise; None where the last one is the first.
+        difference: After minus before on the same problems, with its interval by paired bootstrap.
+        p_value: Of McNemar's exact test that both solve equally many.
+        gained: Problems that only the last one solves.
+        lost: Problems that only the first one solves.
+        others: How many other models are scored.
+    """
+
+    split: str
+    first: str
+    last: str
+    before: Interval
+    after: Interval | None = None
+    difference: Interval | None = None
+    p_value: float | None = None
+    gained: int = 0
+    lost: int = 0
+    others: int = 0
+
+
+def changes(results: Results, seed: int) -> list[Change]:
+    """Compare the first model with the returned one on every split that is scored: test, transfer sets, dev."""
+    ranked = sorted(results.splits, key=lambda split: (split != "test", split == "dev"))
+    found = (_change(results, split, seed) for split in ranked)
+    return [change for change in found if change is not None]
+
+
+def _change(results: Results, split: str, seed: int) -> Change | None:
+    scored = [model for model in results.models if (model, split) in results.scores]
+    if not scored or scored[0] != results.models[0]:
+        return None
+    first = scored[0]
+    last = results.chosen if results.chosen in scored else scored[-1]
+    before = interval(results.scores[first, split]["accuracy"])
+    if last == first:
+        return Change(split, first, last, before, others=len(scored) - 1)
+    after = interval(results.scores[last, split]["accuracy"])
+    old, new = (_solved(results, model, split) for model in (first, last))
+    return Change(
+        split,
+        first,
+        last,
+        before,
+        after,
+        paired_bootstrap(new, old, seed),
+        mcnemar(new, old),
+        sum(new[problem] and not old[problem] for problem in new),
+        sum(old[problem] and not new[problem] for problem in new),
+        len(scored) - 1,
+    )
+
+
+def interval(tree: Mapping[str, Any]) -> Interval:
+    """Read an interval from metrics."""
+    return Interval(tree["value"], tree["low"], tree["high"], tree["n"])
+
+
+def _solved(results: Results, model: str, split: str) -> dict[str, bool]:
+    folder = next(
+        step.artifact.path
+        for step in results.steps
+        if step.artifact is not None and (step.about.get("model"), step.about.get("split")) == (model, split)
+    )
+    try:
+        rows = json.loads((folder / "problems.json").read_text(encoding="utf-8"))
+        return {row["problem_id"]: row["outcome"] == "right" for row in rows}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StorageError(
+            f"{folder / 'problems.json'} cannot be read ({error!r}); delete {folder} and run again to make it anew"
+        ) from None
