@@ -53,7 +53,16 @@ def make_run(
 
     def publish(step: str, kind: str, about: dict[str, str], files: Mapping[str, Any], metrics: dict[str, Any]) -> None:
         fingerprint = f"{name}-{len(plan)}"
-        plan.append({"name": step, "kind": kind, "fingerprint": fingerprint, "about": about, "inputs": {}})
+        plan.append(
+            {
+                "name": step,
+                "kind": kind,
+                "fingerprint": fingerprint,
+                "about": about,
+                "inputs": {},
+                "artifact": f"{kind}-{fingerprint}",
+            }
+        )
         with store.building(kind, fingerprint) as out:
             for file, content in files.items():
                 if file.endswith(".jsonl"):

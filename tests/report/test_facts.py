@@ -86,5 +86,5 @@ def test_a_plan_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     run = tmp_path / "runs" / "mine"
     run.mkdir(parents=True)
     (run / "plan.json").write_text("[{")
-    with pytest.raises(StorageError, match=r"plan\.json cannot be read .*; carry the run out again"):
+    with pytest.raises(StorageError, match=r"plan\.json: cannot be read .*; run again"):
         gather(run)

@@ -271,7 +271,7 @@ def _plan_row(step: PlannedStep) -> PlanRow:
     return PlanRow(step.name, part, "done", step.artifact_name, seconds, metrics.get("tokens"), metrics.get("flops"))
 
 
-_EACH_ITS_OWN = ("seconds", "finished")
+_EACH_ITS_OWN = ("seconds", "finished", "peak_memory")
 
 
 def _environments(results: Results) -> list[dict[str, str]]:

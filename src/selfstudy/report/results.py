@@ -113,10 +113,10 @@ def read_results(run: Path, *, strict: bool = True) -> Results:
 
     Args:
         run: The folder.
-        strict: Whether a damaged artifact raises; else its step says what is wrong with it.
+        strict: Whether a damaged artifact or config raises; else its step says what is wrong with it.
 
     Raises:
-        StorageError: The plan cannot be read, or an artifact is damaged.
+        StorageError: The plan cannot be read, or an artifact or the config is damaged.
     """
     store = Store(run.parent.parent)
     steps = tuple(_planned(line, store, strict) for line in read_plan(run))
@@ -126,12 +126,18 @@ def read_results(run: Path, *, strict: bool = True) -> Results:
         if step.artifact is not None and "split" in step.about
     }
     best = next((step.artifact for step in steps if step.kind == "best"), None)
-    return Results(steps, scores, best.metrics()["chosen"] if best else None, _price_per_hour(run / "config.yaml"))
+    price = _price_per_hour(run / "config.yaml", strict)
+    return Results(steps, scores, best.metrics()["chosen"] if best else None, price)
 
 
-def _price_per_hour(config: Path) -> float | None:
-    tree = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else {}
-    price: float | None = tree.get("price_per_hour")
+def _price_per_hour(config: Path, strict: bool) -> float | None:
+    try:
+        tree = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else {}
+        price: float | None = tree.get("price_per_hour")
+    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+        if strict:
+            raise StorageError(f"{config}: cannot be read ({error!r:.200}); run again to write it anew") from None
+        return None
     return price
 
 
