@@ -142,7 +142,7 @@ def over_steps(
                 said,
                 (step, 1),
                 xycoords=("data", "axes fraction"),
-                xytext=(-4 if late else 4, -9),
+                xytext=(0, 2),  # above the axes, where no line is
                 textcoords="offset points",
                 ha="right" if late else "left",
             )
