@@ -23,6 +23,7 @@ from selfstudy.problems.sources.tabular import Tabular
 from selfstudy.recipes.config import Config
 from selfstudy.stages.judge_gold import JudgeGold
 from selfstudy.stages.load_problems import LoadProblems
+from selfstudy.stages.overlap import FindOverlap
 from selfstudy.storage.artifacts import Artifact
 from selfstudy.storage.atomic import write_bytes
 from selfstudy.types import SILENT, Problem
@@ -154,6 +155,7 @@ def _try(text: str, name: str) -> None:
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as other:
         LoadProblems(settings=config.problems, seed=config.seed).run({}, Path(folder), SILENT)
         problems = (Artifact("problems", "", Path(folder)),)
+        FindOverlap(max_overlap=config.max_overlap).run({"problems": problems}, Path(other), SILENT)
         JudgeGold(verifier=config.verifier).run({"problems": problems}, Path(other), SILENT)
 
 

@@ -233,8 +233,9 @@ def test_whatever_stands_in_an_annotation_its_result_is_exact_or_left(parts):
         forced = row.feed(token)
         if forced is not None:
             expression = text.rpartition("<<")[2].removesuffix("=")
-            said = b"".join(bound.texts[i] for i in forced.tokens).decode()
+            said = b"".join(bound.texts[i] for i in forced.token_ids).decode()
             assert said.removeprefix("=") == f"{calculate(expression)}>>"
+            break  # what comes next stands behind the result
 
 
 def _random_case():
