@@ -78,6 +78,13 @@ def test_loads_with_plain_transformers(saved):
     assert torch.equal(logits(auto.from_pretrained(folder).eval()), logits(model))
 
 
+def test_whoever_may_read_the_config_may_read_the_weights(saved):
+    """A folder that is packed or shared is of no use without them."""
+    folder = saved[2]
+    modes = {path.name: path.stat().st_mode for path in folder.iterdir()}
+    assert modes["model.safetensors"] == modes["config.json"]
+
+
 def test_same_weights_same_bytes(saved, tmp_path):
     model, tokenizer, folder = saved
     save_model(model, tokenizer, tmp_path / "a", FACTS)

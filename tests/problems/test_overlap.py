@@ -107,44 +107,42 @@ def test_without_numbers_near_is_by_words_and_short_ones_are_the_same_or_not() -
     assert [overlap and overlap.kind for overlap in found] == ["near", "exact", None, None]
 
 
+def count_comparisons(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return a list that gets a value for each comparison from now on."""
+    compared: list[float] = []
+
+    def counted(*both: Sequence[str]) -> float:
+        compared.append(similarity(*both))
+        return compared[-1]
+
+    monkeypatch.setattr(overlap, "similarity", counted)
+    return compared
+
+
 def test_few_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two thousand by two thousand of one form, with numbers of their own: hardly any has to be looked at."""
     made = [
         f"Person {n} walks {n % 97} miles on every day of the week. How far is that in {n % 89} weeks?"
         for n in range(2000)
     ]
-    count = 0
-
-    def counted(*both: Sequence[str]) -> float:
-        nonlocal count
-        count += 1
-        return similarity(*both)
-
-    monkeypatch.setattr(overlap, "similarity", counted)
+    compared = count_comparisons(monkeypatch)
     training = [problem(f"t/{n}", question.replace("Person", "Walker")) for n, question in enumerate(made)]
     found = find_overlaps([problem(f"m/{n}", question) for n, question in enumerate(made)], training)
     assert [overlap and overlap.training_id for overlap in found] == [f"t/{n}" for n in range(2000)]
-    assert count <= 3 * 2000
+    assert len(compared) <= 3 * 2000
 
 
 def test_no_more_than_some_are_compared_where_all_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     """Questions without numbers and of one form: only what is rare in them leads to others."""
     names = [f"{a}{b}" for a in "bcdfghjklm" for b in "aeiouxyzqv"]
     monkeypatch.setattr(overlap, "_COMMON", 10)
-    count = 0
-
-    def counted(*both: Sequence[str]) -> float:
-        nonlocal count
-        count += 1
-        return similarity(*both)
-
-    monkeypatch.setattr(overlap, "similarity", counted)
+    compared = count_comparisons(monkeypatch)
     made = [f"Why does {name} walk to school on every day of the week but Sunday?" for name in names]
     found = find_overlaps(
         [problem(f"m/{n}", q) for n, q in enumerate(made)], [problem("t", made[0].replace("but", "and"))]
     )
     assert found[0] is not None
-    assert count <= 10
+    assert len(compared) <= 10
 
 
 @given(st.text(), st.text("ab 12.,-", max_size=60))

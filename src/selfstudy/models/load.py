@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -155,6 +156,8 @@ def save_model(
     config = model.config.to_dict()
     config["tie_word_embeddings"] = is_tied(model)  # T5's config class says True always; other readers go by it
     _write_json(folder / "config.json", config)
+    for weights in folder.glob("*.safetensors"):  # which their library lets nobody else read
+        shutil.copymode(folder / "config.json", weights)
     generation = plain_generation_config(model)
     generation.eos_token_id = tokenizer.eos_token_id
     generation.pad_token_id = fill_id(tokenizer)
