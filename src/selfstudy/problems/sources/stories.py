@@ -17,7 +17,9 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from selfstudy.errors import did_you_mean
-from selfstudy.problems.families import FAMILIES, HERS, HIS, PEOPLE, PLACES, SINGULAR, THINGS, UNITS, Family
+from selfstudy.problems.families import FAMILIES
+from selfstudy.problems.families.family import Family
+from selfstudy.problems.families.nouns import HERS, HIS, PEOPLE, PLACES, SINGULAR, THINGS, UNITS
 from selfstudy.problems.generated import RESULT, Generated, annotated, different, seeded
 from selfstudy.problems.rows import BadRow
 from selfstudy.types import Problem
@@ -26,7 +28,8 @@ LARGEST = 20_000  # no result is larger
 _NOT_PRETRAINED: Mapping[str, tuple[int, ...]] = {"train": (0, 1, 2, 3, 4), "dev": (5,), "test": (6, 7)}
 # Which of a family's wordings belong to which split, by the family's home.
 SPLIT_WORDINGS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
-    "pretrain": {"pretrain": (0, 1, 2, 3), "train": (4,), "dev": (5,), "test": (6, 7)},
+    "pretrain": {"pretrain": tuple(range(12))},
+    "all": {"pretrain": (0, 1, 2, 3), "train": (4,), "dev": (5,), "test": (6, 7)},
     "train": _NOT_PRETRAINED,
     "transfer": _NOT_PRETRAINED,
 }
@@ -47,12 +50,14 @@ class Stories(Generated):
         split: Splits share no wording, hence no question.
         count: How many problems.
         seed: Of the candidates.
-        families: Which kinds, by name; ``null``: those that pretraining knows for ``pretrain``, and for the other
-            splits those and more, which ``pretrain`` refuses. Two are for transfer alone.
+        families: Which kinds, by name; ``null``: all of the split but two that are for transfer. Most kinds are for
+            ``pretrain`` alone, which refuses half of the others.
         distractors: Probability of a sentence with a number that does not matter.
     """
 
-    modules: ClassVar[tuple[str, ...]] = ("selfstudy.problems.families",)
+    modules: ClassVar[tuple[str, ...]] = tuple(
+        f"selfstudy.problems.families.{name}" for name in ("counting", "measuring", "tested", "family", "nouns")
+    )
     split: Literal["pretrain", "train", "dev", "test"] = "train"
     count: int = Field(1000, ge=1)
     seed: int = 0

@@ -1,85 +1,18 @@
-"""Families of generated word problems: numbers, steps and wordings as data.
+"""Families that models are tested on, known to pretraining or not.
 
-A family is one kind of situation. Placeholders of its texts: ``{a}`` … ``{d}`` are stated numbers; ``{who}`` is a person,
-``{he}``, ``{He}``, ``{his}`` and ``{him}`` likewise, ``{friend}`` another one; ``{things}`` and ``{others}`` are two kinds
-of things, ``{place}`` is a place; units are such as ``{dollars}``, in which another may stand. Steps name what they compute, so that later ones can use it.
-
-Every family has eight wordings, in an order that matters: :mod:`selfstudy.problems.sources.stories` learns from the first
-five (in pretraining from four of these, where the family is known to it), measures progress on the sixth, and keeps the
-last two for tests.
+Every family here has eight wordings, in an order that matters: :mod:`selfstudy.problems.sources.stories` learns from the
+first five (in pretraining from four of these, where the family is known to it), measures progress on the sixth, and keeps
+the last two for tests.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from selfstudy.problems.families.family import Family, Step
 
-WORDINGS = 8
-
-HIS = ("he", "his", "him")
-HERS = ("she", "her", "her")
-PEOPLE = {
-    **dict.fromkeys(("Tom", "Ben", "Sam", "Max", "Leo", "Adam", "Paul", "Omar", "Ivan", "Hugo", "Raj", "Luis"), HIS),
-    **dict.fromkeys(("Ann", "Mia", "Eva", "Lisa", "Zoe", "Sara", "Rosa", "Nina", "Ida", "Jana", "Priya", "Wen"), HERS),
-}
-THINGS = (
-    "apples", "books", "pens", "coins", "cards", "eggs", "cookies", "stones", "shells", "balls", "stamps", "flowers",
-    "marbles", "stickers", "buttons", "candles", "pears", "ribbons", "badges", "beads",
-)  # fmt: skip
-# What placeholders of the same names stand for; ``{foot}`` is one of the ``{feet}``.
-UNITS: Mapping[str, tuple[str, ...]] = {
-    "dollars": ("dollars", "euros", "pounds", "crowns"),
-    "miles": ("miles", "kilometres"),
-    "cups": ("cups", "bowls", "jugs"),
-    "feet": ("feet", "metres", "yards"),
-}
-SINGULAR = {"feet": "foot", "metres": "metre", "yards": "yard"}
-PLACES = ("market", "school", "library", "farm", "bakery", "harbour", "museum", "station", "garden", "theatre")
-
-
-class Step(NamedTuple):
-    """One operation.
-
-    Attributes:
-        name: Of the result.
-        left: A number's or an earlier result's name, or a literal.
-        symbol: The operation.
-        right: Likewise.
-        texts: Ways to write it; ``{e}`` is the annotated expression with its result.
-    """
-
-    name: str
-    left: str
-    symbol: Literal["+", "-", "*", "/"]
-    right: str
-    texts: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """One kind of situation.
-
-    Attributes:
-        name: What settings call it.
-        home: ``pretrain``: in pretraining and in all other splits; ``train``: in those but pretraining; ``transfer``:
-            nowhere, unless it is asked for by name, and never in pretraining.
-        numbers: The range of each stated number.
-        steps: To the answer, which the last one computes; all results are integers from 2.
-        wordings: Of the whole question.
-    """
-
-    name: str
-    home: Literal["pretrain", "train", "transfer"]
-    numbers: Mapping[str, tuple[int, int]]
-    steps: tuple[Step, ...]
-    wordings: tuple[str, ...]
-
-
-FAMILIES: tuple[Family, ...] = (
+TESTED: tuple[Family, ...] = (
     Family(
         "combine",
-        "pretrain",
+        "all",
         {"a": (3, 60), "b": (3, 60), "c": (3, 60)},
         (
             Step(
@@ -104,7 +37,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family(
         "compare",
-        "pretrain",
+        "all",
         {"a": (3, 60), "b": (2, 40)},
         (
             Step("other", "a", "+", "b", ("{friend} has {e} {things}.", "That gives {friend} {e}.", "{friend}: {e}.")),
@@ -123,7 +56,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family(
         "change",
-        "pretrain",
+        "all",
         {"a": (5, 80), "b": (2, 60), "c": (2, 60)},
         (
             Step("more", "a", "+", "b", ("With the new ones: {e}.", "That makes {e}.", "Now it is {e}.")),
@@ -142,7 +75,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family(
         "rate",
-        "pretrain",
+        "all",
         {"a": (2, 30), "b": (2, 12), "c": (2, 40)},
         (
             Step(
@@ -163,7 +96,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family(
         "share",
-        "pretrain",
+        "all",
         {"a": (4, 60), "b": (4, 60), "c": (2, 9)},
         (
             Step("all", "a", "+", "b", ("There are {e} in all.", "Together they are {e}.", "That makes {e}.")),
@@ -182,7 +115,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family(
         "groups",
-        "pretrain",
+        "all",
         {"a": (2, 12), "b": (2, 20), "c": (2, 40)},
         (
             Step("all", "a", "*", "b", ("There are {e} at first.", "All {a} together: {e}.", "That is {e}.")),
