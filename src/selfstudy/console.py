@@ -98,6 +98,8 @@ def _line(event: str, fields: Mapping[str, Any]) -> str | None:
         return _round(fields)
     if event == "tracking_failed":
         return f"[yellow]{escape(fields['message'])}[/]"
+    if event == "warning":
+        return f"[yellow]warning:[/] {escape(fields['message'])}"
     if not event.startswith("step_") or fields["part"]:
         return None
     head = f"{fields['number']:>3}/{fields['of']} {escape(fields['step'])}"

@@ -65,6 +65,8 @@ def carry_out(
         ctx = Context(emit, bars, settings.checkpoint_every, settings.verifier_timeout)
         try:
             emit("run_started", {"config": config, "overrides": list(overrides), "steps": len(steps)})
+            for message in prepared.warnings:
+                emit("warning", {"message": message})
             run_steps(steps, prepared.store, ctx, on_done=on_done)
             emit("run_finished", {"seconds": round(time.monotonic() - started, 1)})
         except BaseException as error:
@@ -152,6 +154,8 @@ def show_plan(config: str, overrides: Sequence[str] = ()) -> None:
     console.print(table)
     for what in prepared.missing:
         console.print(f"[yellow]not on this machine yet:[/] {escape(what)}")
+    for message in prepared.warnings:
+        console.print(f"[yellow]warning:[/] {escape(message)}")
     console.print(f"problems: {', '.join(f'{name} {n:,}' for name, n in sizes.problems.items())}")
     console.print(f"disk still to be written: at most about {disk / 1e6:,.0f} MB")
 

@@ -85,6 +85,16 @@ def test_sizes_are_those_of_the_splits(table: Path) -> None:
     assert not (Path("selfstudy-runs") / "artifacts").exists()
 
 
+def test_self_training_from_fresh_weights_is_warned_of_and_the_rest_is_not() -> None:
+    fresh = ["model=llama-tiny"]
+    (warning,) = prepare("quickstart", fresh).warnings
+    assert warning.startswith("model llama-tiny is an architecture without weights")
+    assert prepare("quickstart", [*fresh, "recipe=supervised"]).warnings == ()
+    assert prepare("tiny_llama").warnings == ()
+    model_folder(Path("causal"), "causal")
+    assert prepare("quickstart", ["model=./causal"]).warnings == ()
+
+
 def test_what_cannot_work_is_said_before_any_compute(table: Path) -> None:
     with pytest.raises(DataError, match=r"gsm8k: .*SELFSTUDY_DATA"):
         prepare("gsm8k_tiny")

@@ -21,7 +21,7 @@ from selfstudy.models.checks import check
 from selfstudy.models.format import bind
 from selfstudy.models.load import MODEL_FILES, family, load_config, load_tokenizer
 from selfstudy.models.presets import build, find_preset
-from selfstudy.models.resolve import Resolved, resolve
+from selfstudy.models.resolve import Resolved, packaged_models, resolve
 from selfstudy.pipeline import Leaf, Plan, leaf
 from selfstudy.plugins import PluginSpec
 from selfstudy.problems.sources import load_source
@@ -46,6 +46,7 @@ class Prepared:
         store: The artifacts of the run root.
         model_bytes: Of one copy of the weights; 0 where the model is still to be downloaded.
         missing: What is not on this machine yet, in words.
+        warnings: What is allowed and hardly meant, in words.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Prepared:
     store: Store
     model_bytes: int
     missing: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -105,7 +107,8 @@ def prepare(
             f"'{run_name}' cannot be a run's name: it names a folder; begin with a letter or digit, and use "
             "these, spaces and . , + = @ - _ alone"
         )
-    return Prepared(run_name or _run_name(name, overrides), config, plan, Store(root), size, tuple(missing))
+    warnings = _warnings(config, found, plan)
+    return Prepared(run_name or _run_name(name, overrides), config, plan, Store(root), size, tuple(missing), warnings)
 
 
 def _data(name: str, sources: Sequence[PluginSpec], root: Path, download: bool, missing: list[str]) -> Leaf:
@@ -133,6 +136,16 @@ def _base_model(config: Config, found: Resolved, root: Path) -> Leaf | None:
     check(architecture, tokenizer, chat=config.prompt.chat, max_new_tokens=config.sampling.max_new_tokens)
     bind(config.prompt, tokenizer, family(architecture))
     return leaf(config.model, (found.path,), root, MODEL_FILES)
+
+
+def _warnings(config: Config, found: Resolved, plan: Plan) -> tuple[str, ...]:
+    if found.kind == "preset" and any(step.stage.kind == "labels" for step in plan.steps):
+        return (
+            f"model {config.model} is an architecture without weights: it learns to read from the solved problems alone, "
+            f"and what self-training adds is then mostly longer training; name a pretrained model, such as "
+            f"{', '.join(packaged_models())} or a folder",
+        )
+    return ()
 
 
 def _weigh(config: Config, found: Resolved) -> int:
