@@ -123,19 +123,19 @@ class Study:
     solved: int
     steps: int = 0
 
-    def run(self, row: Row, seed: int, steps: int) -> Results:
-        """Carry out one run, or read it."""
+    def run(self, row: Row, seed: int, steps: int, *, until: str | None = None) -> Results:
+        """Carry out one run (``until`` a step), or read it."""
         made = [f"model={BASES[self.family]}", f"problems.labelled={self.solved}", f"sft.max_steps={steps}"]
         overrides = [*made, f"seed={seed}", f"root={self.root}", f"recipe={row.recipe}", *row.overrides]
         name = "-".join([self.family, str(self.solved), str(steps), *row.name.replace(",", "").split(), str(seed)])
         report(f"{name} …")
-        return carry_out(str(CONFIG), overrides, name=name, quiet=True)
+        return carry_out(str(CONFIG), overrides, until=until, name=name, quiet=True)
 
     def choose_steps(self) -> None:
         """Take the number of SFT steps that is best on dev."""
         lines, scores = [], {}
         for steps in STEPS:
-            runs = [self.run(METHODS[0], seed, steps) for seed in CHOOSING]
+            runs = [self.run(METHODS[0], seed, steps, until="evaluate/sft/dev") for seed in CHOOSING]
             found = [100 * results.scores["sft", "dev"]["accuracy"]["value"] for results in runs]
             scores[steps] = fmean(found)
             lines.append([f"{steps}", ", ".join(f"{score:.1f}" for score in found), f"{scores[steps]:.1f}"])

@@ -299,6 +299,7 @@ def test_an_exported_model_is_the_same_model_with_its_scores_on_the_card(tmp_pat
     scores = read_results(ROOT / "runs" / "mine").scores[chosen, "test"]["accuracy"]
     assert f"| test | {scores['n']} | {100 * scores['value']:.1f} [" in card
     assert "recipe: dpo_st" in card
+    assert str(ROOT) not in card
     assert find_model(str(out), ROOT).folder == out
     with pytest.raises(ConfigError, match="is there already"):
         export_step("mine", "best", out, ROOT)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from rich.markup import escape
 
 from selfstudy.config import parse_yaml
@@ -280,7 +281,9 @@ def export_step(run: str, step_name: str, out: Path, root: Path, *, dtype: str =
     else:
         name = results.chosen if step.kind == "best" and results.chosen else step_name
         scores = {split: metrics for (model, split), metrics in results.scores.items() if model == name}
-        _export_model(step.artifact.path, out, dtype, scores, (folder / "config.yaml").read_text(encoding="utf-8"))
+        settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        del settings["root"]  # a path of this machine, which is nobody else's business
+        _export_model(step.artifact.path, out, dtype, scores, yaml.safe_dump(settings, sort_keys=False))
 
 
 def _export_model(model: Path, out: Path, dtype: str, scores: Mapping[str, Mapping[str, Any]], config: str) -> None:

@@ -260,12 +260,18 @@ def _check_dtype(config: PreTrainedConfig, dtype: str, where: str) -> None:
 def _model_card(model: PreTrainedModel, facts: Mapping[str, Any]) -> str:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     rows = {"architecture": type(model).__name__, "parameters": f"{parameters:,}", **facts}
-    table = "\n".join(f"| {name} | {str(value).replace('|', '&#124;')} |" for name, value in rows.items())
+    table = "\n".join(f"| {name} | {_cell(value)} |" for name, value in rows.items())
     return (
         "---\nlibrary_name: transformers\ntags:\n- selfstudy\n---\n\n# A model trained with Selfstudy\n\n"
         "It reasons in steps before it answers and marks its arithmetic, so that a calculator can write results.\n\n"
         f"| | |\n|---|---|\n{table}\n"
     )
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    return str(value).replace("|", "&#124;")
 
 
 def _write_json(path: Path, tree: Mapping[str, Any]) -> None:

@@ -141,9 +141,9 @@ def _base_model(config: Config, found: Resolved, root: Path) -> Leaf | None:
 def _warnings(config: Config, found: Resolved, plan: Plan) -> tuple[str, ...]:
     if found.kind == "preset" and any(step.stage.kind == "labels" for step in plan.steps):
         return (
-            f"model {config.model} is an architecture without weights: it learns to read from the solved problems alone, "
-            f"and what self-training adds is then mostly longer training; name a pretrained model, such as "
-            f"{', '.join(packaged_models())} or a folder",
+            f"model {config.model} is an architecture without weights: it learns to read from the solved problems "
+            "alone, and what self-training adds is then mostly longer training; name a pretrained model, such as "
+            f"{', '.join((*packaged_models(), 'a folder'))}",
         )
     return ()
 
