@@ -177,7 +177,7 @@ def test_the_first_problems_are_pinned() -> None:
     assert digest(generate(300)) == PINNED
 
 
-PINNED = "beb7f30dae7264a5"
+PINNED = "f1082041b1374ca5"
 
 
 def test_settings_that_allow_too_few_questions_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +201,7 @@ def test_few_candidates_are_thrown_away(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_wordings_are_complete() -> None:
-    known = {"who", "he", "He", "him", "friend", "thing", "things", "groups", "group", "packs", "pack"}
+    known = {"who", "he", "He", "his", "him", "friend", "thing", "things", "groups", "group", "packs", "pack"}
     known |= {"a", "b", "c", "n", "e", "others", "times", "fraction", "earlier"}
     everything = [wordings.START, wordings.QUESTIONS, wordings.DISTRACTORS]
     for schema in (*wordings.OPENINGS.values(), *wordings.CHANGES.values(), *wordings.CLOSINGS.values()):
@@ -210,8 +210,42 @@ def test_wordings_are_complete() -> None:
         everything += [schema.texts, schema.steps]
         needed = {"times": "times", "fraction": "fraction", "earlier": None, "two": "c"}.get(schema.operands, "b")
         assert all(needed is None or f"{{{needed}}}" in text for text in schema.texts)
+    told = [texts for texts in everything if len(texts) > 3]
+    assert len(told) == 3 + len(wordings.OPENINGS) + len(wordings.CHANGES) + len(wordings.CLOSINGS)
+    assert all(len(texts) == 12 for texts in told)
     for texts in everything:
         assert len(set(texts)) == len(texts) >= 2
         for text in texts:
             assert {name for _, name, _, _ in string.Formatter().parse(text) if name} <= known
-    assert all(len(schema.texts) >= 4 for family in (wordings.OPENINGS, wordings.CHANGES) for schema in family.values())
+
+
+SENTENCES = [wordings.START, wordings.QUESTIONS, wordings.DISTRACTORS]
+SENTENCES += [s.texts for family in (wordings.OPENINGS, wordings.CHANGES, wordings.CLOSINGS) for s in family.values()]
+
+
+def worded_as(text: str, sentences: str) -> bool:
+    """Say whether a wording occurs, whatever stands for its placeholders."""
+    parts = string.Formatter().parse(text)
+    found = {name: r"[\w ]+" if name in ("times", "fraction") else r"\w+" for text, name, _, _ in parts if name}
+    pattern = re.sub(r"\\{(\w+)\\}", lambda placeholder: found[placeholder[1]], re.escape(text))
+    return re.search(pattern, sentences) is not None
+
+
+def test_wordings_for_measuring_occur_in_no_other_split() -> None:
+    """And each problem for measuring has one of them, each wording for learning comes up."""
+    splits = ("pretrain", "train", "dev", "test")
+    told = {split: generate(1500, split=split, max_steps=4, distractors=0.5) for split in splits}
+    for split, own in {"dev": [9], "test": [10, 11]}.items():
+        fresh = [texts[number] for texts in SENTENCES for number in own]
+        for problem in told[split]:
+            assert any(worded_as(text, problem.question) for text in fresh), problem.question
+            assert problem.meta["new_wordings"]
+        for other in set(splits) - {split}:
+            everything = "\n".join(problem.question for problem in told[other])
+            assert not [text for text in fresh if worded_as(text, everything)]
+    for split, count in {"pretrain": 6, "train": 9}.items():
+        everything = "\n".join(problem.question for problem in told[split])
+        for texts in SENTENCES:
+            assert all(worded_as(text, everything) for text in texts[:count])
+    everything = "\n".join(problem.question for problem in told["pretrain"])
+    assert not [text for texts in SENTENCES for text in texts[6:9] if worded_as(text, everything)]

@@ -4,8 +4,11 @@ A problem is a chain: an opening states a quantity, changes act on it, and a que
 closes it. Sentences come from :mod:`selfstudy.problems.wordings`. Numbers are positive integers, divisions are exact,
 and every step of the solution is one sentence with an annotation ``<<a+b=c>>``.
 
-Candidate ``j`` is a pure function of the settings and ``(seed, j)``. The split it belongs to is a hash of its question
-with names and things blanked out, so two splits share no question, not even under other names, whatever
+Splits differ in wordings: problems to learn from are told in more ways than pretraining knows, and every problem for
+measuring holds sentences that are worded as in no other split, among others (:data:`wordings.SPLIT_WORDINGS`).
+
+Candidate ``j`` is a pure function of the settings and ``(seed, j)``. Train, dev and test are kept apart by a hash of
+the question with names and things blanked out as well, so they share no question, not even under other names, whatever
 their seeds, counts and other settings. A split is its candidates in order, without repeats; a larger ``count``
 extends a smaller one.
 """
@@ -29,7 +32,8 @@ from selfstudy.types import Problem
 LARGEST = 1000  # no result is larger
 _LARGEST_SMALL = 10  # factors and divisors, as in the multiplication table
 _SPLITS: dict[int, Literal["dev", "test"]] = {0: "dev", 1: "test"}  # of 8 buckets; the others are train
-_PRONOUNS = ("He", "She", "he", "she", "him", "her")
+_NEW = 0.5  # probability that a sentence for measuring has a wording that no other split has
+_PRONOUNS = ("He", "She", "he", "she", "him", "his", "her")
 _BLANKED = re.compile(
     rf"\b(?:{'|'.join((*wordings.BOYS, *wordings.GIRLS, *_PRONOUNS))}|(?:{'|'.join(wordings.THINGS)})s?)\b"
 )
@@ -39,7 +43,8 @@ class WordProblems(Generated):
     """A split of generated problems.
 
     Attributes:
-        split: Splits share no question.
+        split: Train, dev and test share no question, and dev and test have wordings of their own; in ``pretrain``,
+            everything is told in fewer ways.
         count: How many problems.
         seed: Of the candidates; splits stay disjoint over seeds.
         min_steps: Fewest operations in a problem.
@@ -49,7 +54,7 @@ class WordProblems(Generated):
     """
 
     modules: ClassVar[tuple[str, ...]] = ("selfstudy.problems.wordings",)
-    split: Literal["train", "dev", "test"] = "train"
+    split: Literal["pretrain", "train", "dev", "test"] = "train"
     count: int = Field(1000, ge=1)
     seed: int = 0
     min_steps: int = Field(1, ge=1, le=4)
@@ -76,13 +81,18 @@ class WordProblems(Generated):
                 question=story.question(),
                 answer=str(story.quantity),
                 solution=story.solution(),
-                meta={"steps": len(story.steps), "schemas": story.schemas, "distractor": story.distracted},
+                meta={
+                    "steps": len(story.steps),
+                    "schemas": story.schemas,
+                    "distractor": story.distracted,
+                    "new_wordings": story.new_wordings,
+                },
             )
 
     def _candidate(self, number: int) -> _Story | None:
         """Tell one story; None where no last operation fits it, such as sharing a large prime, or of another split."""
-        draw = seeded(self.seed, number)
-        story = _Story.begin(draw, self.max_number)
+        draw = seeded(self.seed, self.split, number)
+        story = _Story.begin(draw, self.max_number, self.split)
         steps = draw.randint(self.min_steps, self.max_steps)
         opened = draw.random() < 0.5
         closed = steps > opened and draw.random() < 0.5
@@ -95,7 +105,9 @@ class WordProblems(Generated):
             return None
         if not closed:
             story.say(wordings.QUESTIONS)
-        return story if split_of(story.question()) == self.split else None
+        if self.split in ("dev", "test") and not story.new_wordings:
+            return None
+        return story if split_of(story.question()) == self.split.removeprefix("pre") else None
 
 
 def split_of(question: str) -> Literal["train", "dev", "test"]:
@@ -110,6 +122,7 @@ class _Story:
 
     draw: Random
     largest: int
+    split: str
     words: dict[str, str]
     people: tuple[list[str], list[str]]  # still without a quantity: boys, girls
     boy: bool
@@ -120,9 +133,10 @@ class _Story:
     steps: list[str] = field(default_factory=list)
     schemas: list[str] = field(default_factory=list)
     distracted: bool = False
+    new_wordings: int = 0  # sentences worded as in no other split
 
     @classmethod
-    def begin(cls, draw: Random, largest: int) -> _Story:
+    def begin(cls, draw: Random, largest: int, split: str) -> _Story:
         thing, other = draw.sample(wordings.THINGS, 2)
         (groups, group), (packs, pack) = draw.sample(wordings.GROUPS, 2)
         words = {"thing": thing, "things": f"{thing}s", "others": f"{other}s"}
@@ -130,15 +144,15 @@ class _Story:
         # No problem has more than 4 changes, so 5 names of each are more than enough.
         people = draw.sample(wordings.BOYS, 5), draw.sample(wordings.GIRLS, 5)
         boy = draw.random() < 0.5
-        story = cls(draw, largest, words, people, boy)
+        story = cls(draw, largest, split, words, people, boy)
         story._introduce(story.people[0 if boy else 1].pop())
         return story
 
     def _introduce(self, who: str) -> None:
         """Make ``who`` the one whose quantity is followed, and choose a friend of the other gender."""
-        he, him = ("he", "him") if self.boy else ("she", "her")
+        he, his, him = ("he", "his", "him") if self.boy else ("she", "her", "her")
         friend = self.people[1 if self.boy else 0].pop()
-        self.words |= {"who": who, "he": he, "He": he.capitalize(), "him": him, "friend": friend}
+        self.words |= {"who": who, "he": he, "He": he.capitalize(), "his": his, "him": him, "friend": friend}
 
     def open(self, with_step: bool) -> None:
         if with_step:
@@ -171,7 +185,11 @@ class _Story:
             self._introduce(self.words["friend"])
 
     def say(self, texts: tuple[str, ...], **numbers: str) -> None:
-        self.sentences.append(self.draw.choice(texts).format_map({**self.words, **numbers}))
+        known, new = wordings.SPLIT_WORDINGS[self.split]
+        is_new = bool(new) and self.draw.random() < _NEW
+        self.new_wordings += is_new
+        text = texts[self.draw.choice(new if is_new else known)]
+        self.sentences.append(text.format_map({**self.words, **numbers}))
 
     def distract(self) -> None:
         """Put a sentence that does not matter anywhere after the opening."""
