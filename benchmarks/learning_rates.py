@@ -2,8 +2,8 @@
 
     python benchmarks/learning_rates.py --root selfstudy-runs > table.md
 
-Models of four widths are fine-tuned on the quickstart's solved problems and then learn from pairs of their own samples,
-for a fixed number of steps and without the guard. The preference loss is the quickstart's, ``dpo`` with an
+Models of four widths are fine-tuned on the solved problems of ``from_scratch`` and then learn from pairs of their own
+samples, for a fixed number of steps and without the guard. The preference loss is that config's, ``dpo`` with an
 ``nll_weight`` of 1.0, unless ``--loss`` names another: ``--loss dpo`` is the one without that term. The yield, distinct
 right solutions in 8 samples of a problem, is counted on test problems, which nothing else looks at. A run that was
 interrupted continues.
@@ -45,6 +45,7 @@ from selfstudy.storage.artifacts import Artifact
 from selfstudy.storage.atomic import publish_folder
 from selfstudy.types import Completion, Problem
 
+CONFIG = "from_scratch"
 PRESETS = ("llama-tiny", "t5-tiny")
 WIDTHS = (64, 128, 256, 512)
 SFT, DPO = (0.25, 1, 4), (0.25, 1, 4, 16)
@@ -60,9 +61,9 @@ def main() -> None:
     parser.add_argument("--widths", nargs="+", type=int, default=WIDTHS)
     parser.add_argument("--tests", type=int, default=300, help="problems")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--loss", help="the preference loss, as a config writes it; by default the quickstart's")
+    parser.add_argument("--loss", help="the preference loss, as a config writes it; by default that of from_scratch")
     options = parser.parse_args()
-    loss = Config.parse(load_tree("quickstart", _loss(options)), "quickstart").preference.loss
+    loss = Config.parse(load_tree(CONFIG, _loss(options)), CONFIG).preference.loss
     print(
         f"{datetime.date.today()}, {processor()}. Yield on {options.tests} test problems, {SAMPLES} samples each; "
         f"preference loss {loss.name} {json.dumps(loss.settings)}.\n"
@@ -91,7 +92,7 @@ def _row(preset: str, width: int, options: argparse.Namespace) -> list[str]:
         name = f"{preset}-{width}-{sft:g}-{dpo:g}"
         if options.loss:
             name += "-" + re.sub(r"[^\w.]+", "-", options.loss).strip("-")
-        done = carry_out("quickstart", [*common, *rates], until=step, name=name, quiet=True).step(step)
+        done = carry_out(CONFIG, [*common, *rates], until=step, name=name, quiet=True).step(step)
         assert done is not None
         assert done.artifact is not None
         return done.artifact

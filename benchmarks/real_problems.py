@@ -15,8 +15,7 @@ from pathlib import Path
 
 from contenders.machine import processor
 from contenders.measure import markdown, report
-from quickstart_seeds import outcomes
-from study import BASES
+from study import BASES, outcomes
 
 from selfstudy.evaluation.metrics import Interval, paired_bootstrap, proportion
 from selfstudy.report.results import Results
@@ -60,7 +59,7 @@ def _asdiv(model: str, root: Path) -> None:
     for method in METHODS:
         runs = [run(method, fold, steps) for fold in FOLDS]
         last = runs[0].models[-1]
-        folds = [outcomes(results.step(f"evaluate/{last}/test")) for results in runs]
+        folds = [outcomes(results, last) for results in runs]
         found[method] = {problem: value for fold in folds for problem, value in fold.items()}
         each = ", ".join(f"{100 * sum(fold.values()) / len(fold):.1f}" for fold in folds)
         beyond = sum(results.scores[last, SVAMP]["accuracy"]["value"] for results in runs) / len(runs)

@@ -31,6 +31,7 @@ from selfstudy.running import carry_out
 
 CONFIG = Path(__file__).with_suffix(".yaml")
 BASES = {"causal": "tiny-llama", "seq2seq": "tiny-t5"}
+ANSWERS_ONLY = 1000
 STEPS = (50, 100, 200, 400, 800)  # of SFT, one of which is chosen on dev
 CHOOSING = (100, 101, 102)  # seeds
 
@@ -126,6 +127,7 @@ class Study:
     def run(self, row: Row, seed: int, steps: int, *, until: str | None = None) -> Results:
         """Carry out one run (``until`` a step), or read it."""
         made = [f"model={BASES[self.family]}", f"problems.labelled={self.solved}", f"sft.max_steps={steps}"]
+        made += [f"problems.train.count={self.solved + ANSWERS_ONLY}"]
         overrides = [*made, f"seed={seed}", f"root={self.root}", f"recipe={row.recipe}", *row.overrides]
         name = "-".join([self.family, str(self.solved), str(steps), *row.name.replace(",", "").split(), str(seed)])
         report(f"{name} …")
@@ -207,6 +209,11 @@ def values(runs: Sequence[Results], model: str, what: str) -> Values:
     tables = [_rows(results, model) for results in runs]
     assert len({tuple(table) for table in tables}) == 1, "runs were tested on different problems"
     return np.array([[_value(row, what) for row in table.values()] for table in tables])
+
+
+def outcomes(results: Results, model: str) -> dict[str, float]:
+    """Return 1 or 0 for each test problem: solved by greedy decoding or not."""
+    return {problem: _value(row, "accuracy") for problem, row in _rows(results, model).items()}
 
 
 def _rows(results: Results, model: str) -> Mapping[str, Mapping[str, Any]]:

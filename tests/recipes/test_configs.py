@@ -95,7 +95,7 @@ def test_the_papers_settings(name: str) -> None:
     assert sorted(config.problems.transfer) == ["asdiv", "multiarith", "svamp"]
 
 
-OFFLINE = {"quickstart", "tiny_llama", "tiny_t5", "tinyllama_pretrain"}
+OFFLINE = {"quickstart", "from_scratch", "tiny_llama", "tiny_t5", "tinyllama_pretrain"}
 
 
 @pytest.mark.parametrize("name", packaged_configs())
