@@ -137,7 +137,8 @@ def _draw(stage: Draw, inputs: Inputs, out: Path, said: str) -> dict[str, Any]:
                     text, finish = _spoilt(text, draw)
                 elif draw.random() < 0.3:
                     text = text.replace("\n", f"\n{draw.choice(['So ', 'Then ', 'Now '])}", 1)
-                yield Sample(problem.id, index, _completion(text, finish, format, spelt), -10 * draw.random())
+                completion = _completion(format.notation.rewrite(text), finish, format, spelt)
+                yield Sample(problem.id, index, completion, -10 * draw.random())
 
     count = write_records(out / "part-00000.jsonl", samples())
     return {"samples": count, "tokens": 60 * count, "flops": 10**6 * count, "truncated": 0}
@@ -161,14 +162,19 @@ def _spoilt(text: str, draw: random.Random) -> tuple[str, str]:
 def _completion(text: str, finish: str, format: Format, spelt: dict[str, tuple[int, ...]]) -> Completion:
     """Spell a text in tokens; the results of its annotations are the calculator's."""
     cuts = [place for one in find_annotations(text) for place in (text.index("=", one.start) + 1, one.stop)]
+    lines = format.notation.newline == "\n"
+    anchor = (
+        "\n" if lines else "x"
+    )  # what a part follows: a tokenizer that writes on one line takes a newline for a space
     ids: list[int] = []
     forced = []
     for number, (start, stop) in enumerate(zip([0, *cuts], [*cuts, len(text)], strict=True)):
         part = text[start:stop]
         if (key := f"{number > 0}{part}") not in spelt:
-            spelt[key] = encode_completion(part, format.tokenizer, "\n" if number else "x")[:-1]
+            spelt[key] = encode_completion(part, format.tokenizer, anchor if number else "x")[:-1]
         if number % 2:
             forced.append((len(ids), len(ids) + len(spelt[key])))
         ids += spelt[key]
     ended = [format.tokenizer.eos_token_id] if finish == "stop" else []
-    return Completion(text, (*ids, *ended), tuple(forced), finish)  # type: ignore[arg-type]
+    said = text if lines else format.decode(ids)  # where a part begins, such a tokenizer may say a space more
+    return Completion(said, (*ids, *ended), tuple(forced), finish)  # type: ignore[arg-type]

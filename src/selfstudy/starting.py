@@ -31,6 +31,8 @@ from selfstudy.types import SILENT, Problem
 _LETTER = re.compile(r"\(?([A-Za-z])[).]?")
 _MOST_LETTERS = 10
 _MOST_TOKENS = 512  # what fine-tuning takes by default, and half of a preset's positions
+_TOKENS_A_CHARACTER = 0.8  # more than any tokenizer should need, so that no worked solution is too long to be written
+_STEPS = 300  # of fine-tuning, for a preset: few solutions seen three times are not enough for a model from nothing
 _FEW = 100  # worked solutions
 
 
@@ -179,6 +181,9 @@ def _lines(found: Findings, out: Path) -> Iterator[str]:
     yield from _train(found)
     yield from _splits(found)
     yield "\n" + _setting("verifier", found.judging.verifier, found.judging.why)
+    yield "\nsft:\n"
+    yield _setting("batch_size", "16", indent=2)
+    yield _setting("max_steps", str(_STEPS), "CHANGE with the model: `epochs: 3` for a pretrained one", indent=2)
     yield from _sampling(found)
 
 
@@ -248,16 +253,16 @@ def _sampling(found: Findings) -> Iterator[str]:
         yield _setting("max_new_tokens", "300", "no solution to go by; longer ones are cut, and never right", indent=2)
         return
     lengths = [len(solution) for solution in found.solutions]
-    # A token of a pretrained vocabulary is three or four characters of such text, of a small one about two.
-    wanted = max(64, 32 * math.ceil(max(lengths) / 2 / 32))
+    # A token of a pretrained vocabulary is three or four characters of such text, of a small one less than two.
+    wanted = max(64, 32 * math.ceil(_TOKENS_A_CHARACTER * max(lengths) / 32))
     tokens = min(_MOST_TOKENS, wanted)
     mean = sum(lengths) / len(lengths)
     yield _setting("max_new_tokens", str(tokens), "what is longer is cut, and never right", indent=2)
     yield _comment(
-        f"solutions have {mean:,.0f} characters on average and {max(lengths):,} at most, two or more a token"
+        f"solutions have {mean:,.0f} characters on average and {max(lengths):,} at most; one to four are a token"
     )
     if wanted > tokens:
-        beyond = sum(length > 2 * tokens for length in lengths)
+        beyond = sum(_TOKENS_A_CHARACTER * length > tokens for length in lengths)
         yield _comment(
             f"{beyond:,} of them may be too long: then raise this and sft.max_completion_tokens, to {wanted:,} say"
         )

@@ -10,8 +10,8 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     path
-    for folder in (ROOT, ROOT / "docs", ROOT / "docs" / "decisions", *(ROOT / "examples").glob("*/"))
-    for path in folder.glob("*.md")
+    for folder in (ROOT.glob("*.md"), (ROOT / "docs").rglob("*.md"), (ROOT / "examples").glob("*/*.md"))
+    for path in folder
 )
 
 _FENCED = re.compile(
@@ -27,11 +27,10 @@ class Block(NamedTuple):
     body: str
 
     @property
-    def file_name(self) -> str:
-        """The name that its first line gives: ``# mine.yaml: …``."""
-        match = re.match(r"# ([\w./]+)", self.body)
-        assert match is not None, self.body
-        return Path(match[1].rstrip(":")).name
+    def file_name(self) -> str | None:
+        """The name that its first line gives, ``# mine.yaml: …``, if it gives one."""
+        match = re.match(r"# ([\w./]+\.\w+)(?::|$)", self.body, re.MULTILINE)
+        return Path(match[1]).name if match else None
 
 
 def blocks(page: Path, language: str | None = None) -> list[Block]:

@@ -13,10 +13,9 @@ from selfstudy.problems.sources.tabular import Tabular
 from selfstudy.running import carry_out, show_plan
 from selfstudy.types import Problem
 from tests.docs.pages import ROOT
-from tests.docs.test_readme import SMALL
+from tests.docs.small import SHORTER
 
 FOLDER = ROOT / "examples" / "own_problems"
-SHORTER = [change for change in SMALL if not change.startswith("problems.")]
 
 
 @pytest.fixture

@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from contextlib import chdir
 from pathlib import Path
 
 import pytest
 
-from selfstudy.cli import main
 from selfstudy.config import load_tree
 from selfstudy.judging.verifiers import FAMILY, load_verifier
 from selfstudy.models.load import save_model
@@ -20,38 +18,10 @@ from selfstudy.recipes.config import Config
 from selfstudy.recipes.prepare import prepare
 from selfstudy.types import Problem
 from tests.docs.pages import ROOT, block_of, blocks, commands
+from tests.docs.small import run
 from tests.fakes import CORPUS, tiny_llama
 
 README = ROOT / "README.md"
-
-# What makes the quickstart short; its scores mean nothing.
-SMALL = [
-    "rounds=1",
-    "problems.train.count=20",
-    "problems.train.max_steps=1",
-    "problems.labelled=8",
-    "problems.dev.count=4",
-    "problems.test.count=4",
-    "sft.max_steps=2",
-    "sft.epochs=null",
-    "sft.batch_size=4",
-    "sampling.max_new_tokens=8",
-    "pairs.n=1",
-    "labels.n=1",
-    "evaluation.samples=1",
-    "preference.max_steps=1",
-    "preference.epochs=null",
-    "preference.batch_size=2",
-    "preference.guard={every: 1, problems: 2, samples: 1}",
-    "compute={device: cpu, threads: 1}",
-]
-
-
-def run(arguments: list[str]) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments)
-    code = stopped.value.code
-    return code if isinstance(code, int) else 0
 
 
 def marked(mark: str) -> str:
@@ -115,21 +85,9 @@ def test_the_verifier_is_a_plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert Config.parse(load_tree("quickstart", ["verifier=./even.py"]), "quickstart").verifier.sha256
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Carry out the README's run, made small, and return the folder that it was started in."""
-    folder = tmp_path_factory.mktemp("readme")
-    command = marked("run command").rpartition("/selfstudy ")[2].split()
-    with chdir(folder):
-        assert run([*command, *SMALL, "--name", "quickstart"]) == 0
-    return folder
-
-
-def test_the_other_commands_work_on_the_finished_run(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_other_commands_work_on_the_finished_run(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = [arguments for arguments in commands(README) if arguments[0] != "run" and arguments[1:]]
     assert {arguments[0] for arguments in asked} >= {"plan", "status", "evaluate", "export"}
-    with chdir(finished):
-        shutil.copy(ROOT / "examples" / "own_problems" / "train.csv", "train.csv")
-        for arguments in asked:
-            assert run(arguments) == 0, (arguments, capsys.readouterr().err)
-        assert Path("pairs.jsonl").is_file()
+    for arguments in asked:
+        assert run(arguments) == 0, (arguments, capsys.readouterr().err)
+    assert Path("pairs.jsonl").is_file()

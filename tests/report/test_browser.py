@@ -17,6 +17,7 @@ from tests.report.conftest import SMALL
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="there is no chromium on this machine")
 
 WIDTHS = (360, 768, 1280)
+BRACKETS = ["prompt.notation=bracket"]  # as a T5's own vocabulary needs it; one that is trained on the problems has a <
 # Whatever sticks out of the page to the right, but for what scrolls in a box of its own.
 OVERFLOW = """
 document.documentElement.scrollWidth > document.documentElement.clientWidth
@@ -36,6 +37,11 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 @pytest.fixture(scope="module")
 def file(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(finished, tmp_path_factory.mktemp("page") / "report.html")
+
+
+@pytest.fixture(scope="module")
+def of_t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(make_run(tmp_path_factory.mktemp("t5"), [*SMALL, "rounds=1", "model=t5-tiny", *BRACKETS]))
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +96,32 @@ def test_no_errors_no_requests_and_nothing_sticks_out(browser: Page, file: Path,
     assert browser.complaints() == []
     shade = browser.run("getComputedStyle(document.body).backgroundColor")
     assert (shade == "rgb(20, 23, 26)") == dark
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_report_of_an_encoder_decoder_model(browser: Page, of_t5: Path, width: int) -> None:
+    """Its notation is another, on one line."""
+    browser.open(of_t5, "#open=1", width=width, dark=width == WIDTHS[0])
+    browser.run("new Promise((done) => setTimeout(done, 100))")
+    assert browser.run(OVERFLOW) == []
+    browser.run("for (const details of document.querySelectorAll('details')) details.open = true")
+    browser.run("new Promise((done) => setTimeout(done, 100))")
+    assert browser.run(OVERFLOW) == []
+    assert browser.complaints() == []
+    assert "t5-tiny" in browser.run("document.querySelector('header').innerText")
+    assert browser.run("document.querySelectorAll('#scores svg').length") > 0
+    solutions = browser.run("[...document.querySelectorAll('.solution .text')].map((e) => e.textContent)")
+    assert any("[ " in text for text in solutions)
+    assert not any("<<" in text for text in solutions)
+
+
+def test_marks_in_the_report_of_an_encoder_decoder_model(browser: Page, of_t5: Path) -> None:
+    browser.open(of_t5, "#open=1")
+    browser.run("new Promise((done) => setTimeout(done, 100))")
+    written = browser.run("[...document.querySelectorAll('.solution .calc')].map((e) => e.textContent)")
+    assert written
+    assert all(text.endswith("]") for text in written)
+    assert browser.run("document.querySelectorAll('.solution .fault').length") > 0
 
 
 @pytest.mark.parametrize("state", ["running", "failed", "planned"])
