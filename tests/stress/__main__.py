@@ -1,4 +1,4 @@
-"""``python -m tests.stress``: kill a short run, restart it, compare; all of it, or a selection by seed."""
+"""``python -m tests.stress``: disturb a short run, restart it, compare; all there is, or a selection by seed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.stress.kills import FAMILIES, all_kills, ended, forked, go_straight, 
 def main() -> int:
     """Return 0 if every run survived."""
     parser = argparse.ArgumentParser(prog="python -m tests.stress", description=__doc__)
-    parser.add_argument("--all", action="store_true", help="every operation, and all moments")
+    parser.add_argument("--all", action="store_true", help="every operation, killed and out of disk, and all moments")
     parser.add_argument("--take", type=int, default=16, help="otherwise so many of them")
     parser.add_argument("--moments", type=int, default=100, help="random moments of each family's run")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and of the selection")
@@ -89,12 +89,12 @@ def _histogram(survived: Sequence[dict[str, str]]) -> None:
         counts = Counter((line["stage"], line["phase"]) for line in survived if line["family"] == family)
         stages = list(dict.fromkeys(line["stage"] for line in survived if line["family"] == family))
         phases = sorted({phase for _, phase in counts}, key=lambda phase: (phase == "moment", phase))
-        print(f"\n{family:12}" + "".join(f"{phase:>9}" for phase in [*phases, "all"]))
+        print(f"\n{family:12}" + "".join(f"{phase:>10}" for phase in [*phases, "all"]))
         for stage in stages:
             row = [counts[stage, phase] for phase in phases]
-            print(f"{stage:12}" + "".join(f"{count or '·':>9}" for count in [*row, sum(row)]))
+            print(f"{stage:12}" + "".join(f"{count or '·':>10}" for count in [*row, sum(row)]))
         sums = [sum(counts[stage, phase] for stage in stages) for phase in phases]
-        print(f"{'all':12}" + "".join(f"{count:>9}" for count in [*sums, sum(sums)]))
+        print(f"{'all':12}" + "".join(f"{count:>10}" for count in [*sums, sum(sums)]))
 
 
 if __name__ == "__main__":

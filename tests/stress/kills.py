@@ -3,14 +3,17 @@
 A process imports everything once and forks: a run that is killed, and one that goes on. A run is killed at an operation
 by itself, in the step that the operation belongs to; the steps before are there, as an undisturbed run left them. At a
 moment of its own CPU time, which a busy machine does not shift, it is killed from outside; it began from nothing.
+Instead of being killed, a run may find the disk full from an operation on: it has to end with an error that says so.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib
 import json
 import os
+import platform
 import random
 import shutil
 import signal
@@ -24,12 +27,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from tests.stress.operations import die, watch
+from tests.stress.operations import NEED_SPACE, die, full, watch
 
 Family = Literal["causal", "seq2seq"]
 FAMILIES: tuple[Family, ...] = ("causal", "seq2seq")
 START, END, WHENEVER = "(start)", "(end)", "(moment)"
 NAME = "run"
+_SAID = 42  # the status of a run that has said that the disk is full
 _EXITED = os.WEXITED | os.WNOHANG | os.WNOWAIT
 
 SHAPES: dict[Family, dict[str, Any]] = {
@@ -92,6 +96,7 @@ class Kill:
     family: Family
     operation: Operation | None
     seconds: float = 0.0
+    full: bool = False  # the disk, instead of a kill
 
     @property
     def name(self) -> str:
@@ -99,7 +104,8 @@ class Kill:
         if self.operation is None:
             return f"{self.family}, after {self.seconds:.4f} s"
         one = self.operation
-        return f"{self.family}, {one.step}, operation {one.number}: {one.kind} {one.file}".rstrip()
+        what = "full disk" if self.full else "operation"
+        return f"{self.family}, {one.step}, {what} {one.number}: {one.kind} {one.file}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -133,6 +139,7 @@ def prepare(folder: Path) -> None:
     from selfstudy.stages import sample
 
     torch.set_num_threads(1)
+    platform.platform()  # asks other programs, once a process
     verifiers.__path__.append(str(Path(__file__).with_name("verifiers")))
     own = {f"small-{family}": presets.Preset(family, 320, SHAPES[family]) for family in FAMILIES}
     presets.PRESETS = MappingProxyType({**presets.PRESETS, **own})
@@ -150,6 +157,7 @@ def carry_out(
     until: str | None = None,
     *,
     report: bool = True,
+    fault: Callable[[], None] = die,
 ) -> None:
     """Carry out the run in this process; ``seen`` gets step, kind and file of every operation."""
     from selfstudy import running
@@ -170,7 +178,7 @@ def carry_out(
     running.Events = Events  # type: ignore[misc]
     if not report:
         running._report_after = lambda *_, **__: None
-    watch(lambda kind, file: seen(step, kind, file))
+    watch(lambda kind, file: seen(step, kind, file), fault)
     running.carry_out(str(folder / f"{family}.yaml"), ["root=root"], until=until, name=NAME, quiet=True)
 
 
@@ -181,12 +189,13 @@ def forked(work: Callable[[], None], where: Path) -> int:
     pid = os.fork()
     if pid:
         return pid
+    os.chdir(where)
+    said = os.open("error.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)  # while there is a disk
     try:
-        os.chdir(where)
         work()
         os._exit(0)
     except BaseException:
-        os.write(os.open("error.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), traceback.format_exc().encode())
+        os.write(said, traceback.format_exc().encode())
         os._exit(1)
 
 
@@ -265,11 +274,13 @@ def _copy(root: Path, target: Path) -> None:
 
 
 def all_kills(straights: Mapping[Family, Straight], moments: int, seed: int) -> list[Kill]:
-    """Return every operation of the runs, and random moments of each."""
+    """Return every operation of the runs, those that need space once more for a full disk, and random moments."""
     kills = []
     for family, straight in straights.items():
         draw = random.Random(f"{seed} {family}")
         kills += [Kill(family, operation) for operation in straight.operations]
+        needing = [operation for operation in straight.operations if operation.kind in NEED_SPACE]
+        kills += [Kill(family, operation, full=True) for operation in needing]
         kills += [Kill(family, None, draw.uniform(0, straight.seconds)) for _ in range(moments)]
     return kills
 
@@ -291,41 +302,56 @@ def survive(kill: Kill, straight: Straight, shared: Path, where: Path) -> tuple[
     if before:
         _copy(straight.folder / f"after-{before}", where / "root")
     report = step == END  # of the others it would be most of the work
-    first = forked(lambda: carry_out(shared, kill.family, _dies_at(kill.operation), until, report=report), where)
+    first = forked(lambda: _meet(kill, shared, until, report), where)
     if kill.operation is None:
         clock = (~first << 3) | 2  # of that process's CPU time, as clock_getcpuclockid(3) says it on Linux
         while time.clock_gettime(clock) < kill.seconds and not os.waitid(os.P_PID, first, _EXITED):
             time.sleep(0.001)
         os.kill(first, signal.SIGKILL)
     status = ended(first)
-    # A moment may come when all is done; no operation may.
-    assert status == -signal.SIGKILL or (kill.operation is None and status == 0), f"ended with status {status}"
+    # A moment may come when all is done; no operation may. A report that cannot be written stops no run.
+    finished = kill.operation is None or (kill.full and step == END)
+    expected_status = _SAID if kill.full else -signal.SIGKILL
+    assert status == expected_status or (finished and status == 0), f"ended with status {status}{_error(where)}"
     place = _place(kill, straight, where)
     again = forked(lambda: carry_out(shared, kill.family, until=until, report=report), where)
-    assert ended(again) == 0, (where / "error.txt").read_text(encoding="utf-8")
-    assert ended(forked(_collect, where)) == 0, (where / "error.txt").read_text(encoding="utf-8")
+    assert ended(again) == 0, _error(where)
+    assert ended(forked(_collect, where)) == 0, _error(where)
     expected = steps if until is None else steps[: steps.index(until) + 1]
     _compare(straight, where / "root", {straight.artifacts[name] for name in expected}, straight.artifacts.get(step))
     shutil.rmtree(where)
     return place
 
 
-def _dies_at(operation: Operation | None) -> Callable[[str, str, str], bool]:
+def _meet(kill: Kill, shared: Path, until: str | None, report: bool) -> None:
+    """Carry out the run up to the fault; end with a status of its own where the disk's is said as it should be."""
+    from selfstudy.errors import SelfstudyError
+
     number = 0
+    operation = kill.operation
 
     def seen(step: str, kind: str, file: str) -> bool:
         nonlocal number
-        if operation is None or step != operation.step or kind == "finished":
+        if operation is None or kind == "finished":
             return False
-        number += 1
-        if number < operation.number:
-            return False
-        assert kind == operation.kind, f"{kind} {file} is done where {operation} was"
-        if kind != "write":
-            die()
-        return True
+        number += step == operation.step
+        if number == operation.number and step == operation.step:
+            assert kind == operation.kind, f"{kind} {file} is done where {operation} was"
+        if kill.full:
+            return number >= operation.number and kind in NEED_SPACE
+        return number == operation.number
 
-    return seen
+    try:
+        carry_out(shared, kill.family, seen, until, report=report, fault=full if kill.full else die)
+    except (OSError, SelfstudyError) as error:  # which the command line prints without a traceback
+        if kill.full and os.strerror(errno.ENOSPC) in str(error):
+            os._exit(_SAID)
+        raise
+
+
+def _error(where: Path) -> str:
+    path = where / "error.txt"
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def _collect() -> None:
@@ -338,7 +364,8 @@ def _collect() -> None:
 
 def _place(kill: Kill, straight: Straight, where: Path) -> tuple[str, str]:
     if kill.operation is not None:
-        return straight.kinds.get(kill.operation.step, kill.operation.step), kill.operation.kind
+        phase = "full disk" if kill.full else kill.operation.kind
+        return straight.kinds.get(kill.operation.step, kill.operation.step), phase
     events = list(_events(where / "root" / "runs" / NAME / "events.jsonl"))
     if not events or not any(event["event"].startswith("step_") for event in events):
         return START, "moment"

@@ -7,17 +7,20 @@ see, go through a raw file of our own, and so does what ``safetensors`` and ``to
 from __future__ import annotations
 
 import builtins
+import errno
 import io
 import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-# Called before an operation, with its kind and the name of its file; True: the process dies here, a write half done.
+# Called before an operation, with its kind and the name of its file; True: the fault comes here, mid-write.
 Seen = Callable[[str, str], bool]
+NEED_SPACE = frozenset({"open", "write", "fsync", "mkdir", "rename", "link"})
 
 _AUDITED = {
     "os.rename": "rename",
@@ -32,12 +35,22 @@ _AUDITED = {
 _CHANGES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
-def watch(seen: Seen) -> None:
+def die() -> None:
+    """End this process as a kill does: nothing is flushed, nothing is cleaned up."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def full() -> None:
+    """Do as a full disk does."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def watch(seen: Seen, fault: Callable[[], None] = die) -> None:
     """Call ``seen`` before every operation of this process that changes files or waits for them, from now on."""
 
     def before(kind: str, name: object) -> None:
         if seen(kind, _name(name)):
-            die()
+            fault()
 
     def audited(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open" and isinstance(arguments[2], int) and arguments[2] & _CHANGES:
@@ -48,8 +61,9 @@ def watch(seen: Seen) -> None:
     class Raw(io.FileIO):
         def write(self, data: Any) -> int:
             if seen("write", _name(self.name)):
-                super().write(bytes(data)[: len(bytes(data)) // 2])
-                die()
+                with suppress(OSError):  # half of what /proc wants is nothing
+                    super().write(bytes(data)[: len(bytes(data)) // 2])
+                fault()
             return super().write(data) or 0
 
     def opened(
@@ -68,13 +82,8 @@ def watch(seen: Seen) -> None:
     io.open = builtins.open = opened  # type: ignore[assignment]
     for name, kind in (("fsync", "fsync"), ("pwrite", "write"), ("sendfile", "write")):
         setattr(os, name, _after(partial(before, kind, ""), getattr(os, name)))
-    _watch_rust(seen)
+    _watch_rust(seen, fault)
     sys.addaudithook(audited)
-
-
-def die() -> None:
-    """End this process as a kill does: nothing is flushed, nothing is cleaned up."""
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _after(first: Callable[[], None], call: Callable[..., Any]) -> Callable[..., Any]:
@@ -85,24 +94,26 @@ def _after(first: Callable[[], None], call: Callable[..., Any]) -> Callable[...,
     return both
 
 
-def _watch_rust(seen: Seen) -> None:
+def _watch_rust(seen: Seen, fault: Callable[[], None]) -> None:
     import safetensors.torch
     from tokenizers import Tokenizer
 
-    def torn(write: Callable[..., None], path: Path, *arguments: Any) -> None:
-        if seen("write", path.name):
-            write(*arguments)
-            os.truncate(path, path.stat().st_size // 2)
-            die()
+    def torn(kind: type[Exception], write: Callable[..., None], path: Path, *arguments: Any) -> None:
         write(*arguments)
+        if seen("write", path.name):
+            os.truncate(path, path.stat().st_size // 2)
+            try:
+                fault()
+            except OSError as error:  # which these libraries say in their own way
+                raise kind(f"I/O error: {error.strerror} (os error {error.errno})") from None
 
     serialize, save = safetensors.torch.serialize_file, Tokenizer.save
 
     def serialize_file(tensors: Any, filename: Any, metadata: Any = None) -> None:
-        torn(serialize, Path(filename), tensors, filename, metadata)
+        torn(safetensors.SafetensorError, serialize, Path(filename), tensors, filename, metadata)
 
     def save_tokenizer(self: Any, path: str, pretty: bool = True) -> None:
-        torn(save, Path(path), self, path, pretty)
+        torn(Exception, save, Path(path), self, path, pretty)
 
     safetensors.torch.serialize_file = serialize_file
     Tokenizer.save = save_tokenizer
