@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.targets import SEEDS, TARGETS
@@ -17,6 +17,7 @@ def test_seeds(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TARGETS)
+@settings(deadline=None)  # a reader writes a file for each
 @given(data=st.binary(max_size=200))
 def test_any_bytes(name: str, data: bytes) -> None:
     TARGETS[name](data)
