@@ -57,7 +57,7 @@ def calculator(data: bytes) -> None:
     for byte in data[:300]:
         forced = row.feed(bound.texts.index(bytes([byte])) if byte < 128 else byte)
         if forced is not None:
-            assert b"".join(bound.texts[token] for token in forced.tokens).endswith(bound.closing)
+            assert b"".join(bound.texts[token] for token in forced.token_ids).endswith(bound.closing)
     assert row.counts["annotations"] == row.counts["evaluated"] + row.counts["left"]
 
 
