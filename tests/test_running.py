@@ -66,6 +66,23 @@ def test_a_whole_run_as_it_is_seen(config: str, capsys: pytest.CaptureFixture[st
     assert "labelled 30" in flat(shown)
 
 
+def test_a_second_process_is_told_who_carries_out_the_run_and_changes_nothing(config: str) -> None:
+    holder = f"process {os.getpid()} on "
+    with (
+        prepare(config).held(),
+        pytest.raises(StorageError, match=f"run causal is being made by {holder}.*; wait for it, or stop it and run"),
+    ):
+        carry_out(config, ["rounds=2"], name="causal", quiet=True)
+    assert not list(MINE.iterdir())
+
+
+def test_what_a_dead_process_held_is_taken_over(config: str) -> None:
+    MINE.mkdir(parents=True)
+    (MINE / ".lock").write_text("process 1 on elsewhere")
+    carry_out(config, name="causal", quiet=True, until="problems")
+    assert not (MINE / ".lock").exists()
+
+
 def test_a_report_that_cannot_be_written_is_said_and_changes_nothing_else(
     config: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

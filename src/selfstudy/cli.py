@@ -221,7 +221,8 @@ def main(arguments: list[str] | None = None) -> None:
         errors.print(f"[bold red]error:[/] {escape(printable(str(error)))}", soft_wrap=True)
         sys.exit(2)
     except OSError as error:  # a full disk, a folder that cannot be written: nothing of ours is wrong
-        errors.print(f"[bold red]error:[/] {escape(printable(str(error)))}; what was finished is kept", soft_wrap=True)
+        kept = "what was finished is kept: mend that, and run again"
+        errors.print(f"[bold red]error:[/] {escape(printable(str(error)))}; {kept}", soft_wrap=True)
         sys.exit(2)
 
 

@@ -203,10 +203,18 @@ def _read(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
 
 
 def read_dotenv(path: Path) -> dict[str, str]:
-    """Read ``KEY=value`` lines; quotes around a value, ``# comments`` and an ``export`` before it are dropped."""
+    """Read ``KEY=value`` lines; quotes around a value, ``# comments`` and an ``export`` before it are dropped.
+
+    Raises:
+        ConfigError: The file is not UTF-8.
+    """
     values: dict[str, str] = {}
     if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path.absolute()}: not UTF-8 text ({error}); save it as UTF-8") from None
+        for line in text.splitlines():
             match = re.match(r"\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*?)\s*$", line)
             if match:
                 quoted = re.match(r"""(['"])(.*)\1(?:\s+#.*)?$""", match[2])

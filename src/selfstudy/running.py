@@ -49,6 +49,11 @@ def carry_out(
     """
     prepared = prepare(config, overrides, run_name=name)
     steps = select(prepared.plan, until, only)
+    with prepared.held():
+        return _carry_out(prepared, steps, {"config": config, "overrides": list(overrides)}, quiet=quiet)
+
+
+def _carry_out(prepared: Prepared, steps: Sequence[Step], asked: Mapping[str, Any], *, quiet: bool) -> Results:
     prepared.write()
     started = time.monotonic()
     if not quiet:
@@ -64,7 +69,7 @@ def carry_out(
         settings, bars = prepared.config, SILENT.progress if quiet else progress
         ctx = Context(emit, bars, settings.checkpoint_every, settings.verifier_timeout)
         try:
-            emit("run_started", {"config": config, "overrides": list(overrides), "steps": len(steps)})
+            emit("run_started", {**asked, "steps": len(steps)})
             for message in prepared.warnings:
                 emit("warning", {"message": message})
             run_steps(steps, prepared.store, ctx, on_done=on_done)

@@ -11,7 +11,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub import errors
 
-from selfstudy.errors import DataError
+from selfstudy.errors import ConfigError, DataError
 from selfstudy.problems.files import Hub, locate
 
 HUB = Hub("someone/things", ("*train*", "*test*"))
@@ -45,6 +45,12 @@ def test_a_dotenv_is_read(tmp_path: Path) -> None:
     (tmp_path / "data" / "things" / "a.json").write_text("[]")
     (tmp_path / ".env").write_text(f"SELFSTUDY_DATA={tmp_path / 'data'}\n")
     assert locate("things", ("a.json",), None, None) == (tmp_path / "data" / "things" / "a.json",)
+
+
+def test_a_dotenv_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes("SELFSTUDY_DATA=größe".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"\.env: not UTF-8 text .*; save it as UTF-8"):
+        locate("things", ("a.json",), None, None)
 
 
 def test_a_wrong_path_is_an_error_and_nothing_else_is_tried(tmp_path: Path) -> None:

@@ -99,6 +99,15 @@ def test_an_open_quote_at_the_end_is_a_bad_row(tmp_path: Path) -> None:
         ("a.parquet", b"no", "not a Parquet file"),
         ("a.json", b"{}", "array of records"),
         ("a.json", b"{", "not JSON"),
+        ("a.json", b"", "not JSON"),
+        ("a.json", b"[{}", "record 1: not JSON: ',' is needed"),
+        ("a.json", b"[{},]", "record 2: not JSON"),
+        ("a.json", b"[{} {}]", "record 1: not JSON: ',' is needed, received '{'"),
+        ("a.json", b"[{}] 1", "more stands behind"),
+        ("a.json", b'[{}, {"a": NaN}]', "record 2: not JSON: NaN"),
+        ("a.json", b'[{"a": "\xff"}]', "utf-8"),
+        ("a.json", b"[" * 100_000, "nested too deeply"),
+        ("a.json", b'[{"a": "' + b"x" * 3_000_000, "record 1: not JSON: longer than 1048576 characters, or damaged"),
         ("a.csv", b"q,q\n", "twice"),
     ],
 )
@@ -179,6 +188,28 @@ def test_a_line_of_ten_megabytes_is_one_bad_row_and_never_in_memory_whole(tmp_pa
     assert isinstance(bad, BadRow)
     assert (first.line, bad.line, last.line) == (1 + header, 2 + header, 3 + header)
     assert "longer than" in bad.reason
+    assert peak < 8 * rows.MAX_LINE
+
+
+def test_an_array_is_read_record_by_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows of a few characters, so that every value is cut somewhere: as the whole file is read at once."""
+    monkeypatch.setattr(rows, "MAX_LINE", 64)
+    path = tmp_path / "a.json"
+    values = [{"a": 1.50}, {"a": "ä]\\", "b": [1, {}]}, {}, {"a": 12345678}, {"a": None}, {"a": -0.25e2}]
+    for indent in (None, 1):
+        path.write_text("\ufeff" + json.dumps(values, indent=indent) + "\n")
+        found = list(read_rows(path))
+        assert [(row.line, row.values) for row in found if isinstance(row, Row)] == list(enumerate(values, start=1))
+
+
+def test_a_long_array_takes_no_more_memory_than_a_short_one(tmp_path: Path) -> None:
+    path = tmp_path / "long.json"
+    with path.open("w") as file:
+        file.write("[" + ",\n".join('{"question": "' + "x" * 2000 + '", "answer": 1}' for _ in range(10_000)) + "]")
+    tracemalloc.start()
+    assert sum(isinstance(row, Row) for row in read_rows(path)) == 10_000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
     assert peak < 8 * rows.MAX_LINE
 
 

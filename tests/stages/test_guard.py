@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from selfstudy.errors import StorageError
 from selfstudy.generation.engine import Request
 from selfstudy.stages import guard as guard_module
 from selfstudy.stages.guard import Guard, GuardSettings
@@ -84,7 +85,7 @@ def test_the_best_step_is_used_and_not_the_last(tmp_path: Path) -> None:
     assert (decision["used_step"], decision["last_step"], decision["fell_back"]) == (4, 7, False)
     assert (decision["sft_yield"], decision["used_yield"]) == (0.3, 0.9)
     assert "0.900" in decision["reason"]
-    assert [path.name for path in (tmp_path / "best").iterdir()] == ["step-000004.safetensors"]
+    assert {path.stem for path in (tmp_path / "best").iterdir()} == {"step-000004"}
 
 
 def test_a_destroyed_policy_is_dropped_for_the_model_it_came_from(tmp_path: Path) -> None:
@@ -101,7 +102,7 @@ def test_no_better_is_not_good_enough(tmp_path: Path) -> None:
     follow(guard, 4)
     assert guard.decide()["fell_back"] is True
     assert guard.model.step.item() == 0
-    assert [path.name for path in (tmp_path / "best").iterdir()] == ["step-000000.safetensors"]
+    assert {path.stem for path in (tmp_path / "best").iterdir()} == {"step-000000"}
 
 
 @pytest.mark.parametrize(
@@ -169,3 +170,20 @@ def test_killed_while_it_looks(dies_at: str, tmp_path: Path, monkeypatch: pytest
     assert second.decide() == wanted
     assert second.model.step.item() == 4
     assert (folder / "guard.json").read_bytes() == (tmp_path / "straight" / "guard.json").read_bytes()
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "gone", "looks"])
+def test_weights_that_a_disk_has_changed_are_not_used(damage: str, tmp_path: Path) -> None:
+    guard = watch(tmp_path, {0: 1, 2: 5, 4: 2})
+    follow(guard, 4)
+    (file,) = (tmp_path / "best").glob("*.safetensors")
+    if damage == "looks":
+        file = tmp_path / "guard.json"
+    data = file.read_bytes()
+    file.unlink()
+    if damage == "flipped":
+        file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    elif damage != "gone":
+        file.write_bytes(data[: len(data) // 2])
+    with pytest.raises(StorageError, match=rf"{file.name} .*; delete {tmp_path} and run again"):
+        guard.decide()

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import multiprocessing
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from selfstudy.errors import StorageError
-from selfstudy.storage.artifacts import Store, _seal, digest_paths
+from selfstudy.storage import artifacts
+from selfstudy.storage.artifacts import Store, digest_paths, seal
 from selfstudy.storage.atomic import write_json
 
 
@@ -134,7 +136,7 @@ def test_a_manifest_of_an_earlier_version_has_no_seal_and_is_read(tmp_path: Path
 def resealed(path: Path, **changes: Any) -> None:
     """Change a manifest as somebody would who knows how it is made."""
     tree = json.loads(path.read_text()) | changes
-    path.write_text(json.dumps(tree | {"seal": _seal(tree)}))
+    path.write_text(json.dumps(tree | {"seal": seal(tree)}))
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "sub/a.txt", "..", "."])
@@ -198,3 +200,35 @@ def test_a_damaged_cache_of_digests_only_costs_time(text: str, tmp_path: Path) -
     right = digest_paths((tmp_path / "w.bin",), tmp_path / "good.json")
     (tmp_path / "bad.json").write_bytes(text.encode("latin-1"))
     assert digest_paths((tmp_path / "w.bin",), tmp_path / "bad.json") == right
+
+
+def test_many_at_once_keep_one_cache_of_digests(tmp_path: Path) -> None:
+    """Locks are of open files, so that threads stand for processes here."""
+    files = [tmp_path / f"{number}" for number in range(32)]
+    for file in files:
+        file.write_text(file.name)
+    cache = tmp_path / "cache" / "digests.json"
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda file: digest_paths((file,), cache), files * 4))
+    assert found == [digest_paths((file,), tmp_path / "other" / "digests.json") for file in files * 4]
+    known = json.loads(cache.read_text())
+    assert known
+    assert {key.partition("|")[0] for key in known} <= set(map(str, files))
+    digest_paths(tuple(files), cache)
+    assert len(json.loads(cache.read_text())) == len(files)
+    assert [path.name for path in cache.parent.iterdir()] == [cache.name]
+
+
+def test_digests_that_others_wrote_meanwhile_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "digests.json"
+    (tmp_path / "mine").write_text("mine")
+    digest = artifacts.sha256
+
+    def meanwhile(path: Path) -> str:
+        cache.write_text(json.dumps({"theirs": "0"}))
+        return digest(path)
+
+    monkeypatch.setattr(artifacts, "sha256", meanwhile)
+    digest_paths((tmp_path / "mine",), cache)
+    assert len(json.loads(cache.read_text())) == 2
+    assert json.loads(cache.read_text())["theirs"] == "0"

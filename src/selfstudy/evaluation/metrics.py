@@ -7,6 +7,7 @@ samples, and intervals and tests take one value a problem.
 from __future__ import annotations
 
 import math
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ def mean_interval(values: Sequence[float]) -> Interval:
 
 def accuracy(outcomes: Iterable[Outcome]) -> Interval:
     """Return the share of problems answered right, one outcome a problem, with Wilson's 95% interval."""
-    return proportion([float(outcome == "right") for outcome in outcomes])
+    return proportion(array("d", (outcome == "right" for outcome in outcomes)))
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from selfstudy.errors import StorageError
 from selfstudy.learning.sharding import like, whole
-from selfstudy.storage.atomic import publish_folder, write_json
+from selfstudy.storage.artifacts import seal, sha256
+from selfstudy.storage.atomic import as_os_error, publish_folder, write_json
 
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
-FORMAT = 2
+FORMAT = 3
 
 
 class State(NamedTuple):
@@ -58,10 +59,12 @@ def save_checkpoint(
     if not write:
         return
     path = workdir / f"step-{state.step:06d}"
-    with publish_folder(path) as folder:
+    with publish_folder(path) as folder, as_os_error(path):
         save_file(weights, folder / MODEL)
         save_file(moments, folder / OPTIMIZER)
-        write_json(folder / STATE, {"format": FORMAT, **state._asdict()})
+        digests = {name: sha256(folder / name) for name in (MODEL, OPTIMIZER)}
+        tree = {"format": FORMAT, **state._asdict(), "sha256": digests}
+        write_json(folder / STATE, {**tree, "seal": seal(tree)})
     for older in _checkpoints(workdir)[:-1]:
         shutil.rmtree(older)
 
@@ -86,11 +89,16 @@ def load_checkpoint(workdir: Path, model: nn.Module, optimizer: torch.optim.Opti
     try:
         state = json.loads((path / STATE).read_text(encoding="utf-8"))
         weights, moments = load_file(path / MODEL), load_file(path / OPTIMIZER)
-    except (OSError, ValueError, SafetensorError) as error:
+        format = state.get("format")
+    except (OSError, ValueError, AttributeError, SafetensorError) as error:
         raise StorageError(f"{path}: this checkpoint cannot be read ({error}); delete it to start again") from error
-    if state.get("format") != FORMAT:
+    if format != FORMAT:
+        raise StorageError(f"{path}: checkpoint format {format} instead of {FORMAT}; delete it to start again")
+    changed = [STATE] if state.get("seal") != seal(state) else []
+    changed += [name for name in (MODEL, OPTIMIZER) if not changed and sha256(path / name) != state["sha256"][name]]
+    if changed:
         raise StorageError(
-            f"{path}: checkpoint format {state.get('format')} instead of {FORMAT}; delete it to start again"
+            f"{path / changed[0]} is not as it was written: a disk's fault; delete {path} to go on from what was before"
         )
     parameters = _trainable(model)
     if {name: value.shape for name, value in weights.items()} != {name: p.shape for name, p in parameters.items()}:

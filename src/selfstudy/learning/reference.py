@@ -20,7 +20,7 @@ from selfstudy.learning.logprobs import autocast, logprobs
 from selfstudy.models.compute import Compute, out_of_memory
 from selfstudy.models.load import family
 from selfstudy.models.stacks import stacks
-from selfstudy.storage.atomic import replacing
+from selfstudy.storage.atomic import as_os_error, replacing
 from selfstudy.types import Context, Group
 
 
@@ -95,7 +95,7 @@ def reference_flops(model: PreTrainedModel, groups: Sequence[Group]) -> int:
 
 def save_reference(path: Path, groups: Sequence[Group], sums: Tensor) -> None:
     """Write what :func:`reference_logps` returned, with a digest of the completions it belongs to."""
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, as_os_error(path):
         save_file({"logps": sums}, temporary, metadata={"groups": _digest(groups)})
 
 

@@ -37,8 +37,11 @@ class TrainLog:
             raise StorageError(
                 f"{path}: {step} steps are done but {len(lines)} are logged; delete {workdir} to start again"
             )
+        try:
+            self.records: list[Record] = [json.loads(line) for line in lines]
+        except ValueError as error:
+            raise StorageError(f"{path} cannot be read ({error}); delete {workdir} to start again") from None
         write_bytes(path, b"".join(lines))
-        self.records: list[Record] = [json.loads(line) for line in lines]
         self._file = path.open("a", encoding="utf-8")
 
     def add(self, record: Mapping[str, float]) -> Record:

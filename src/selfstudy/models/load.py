@@ -33,6 +33,7 @@ from transformers.utils import logging as transformers_logging
 from selfstudy.errors import ModelError
 from selfstudy.models.compute import DTYPES
 from selfstudy.models.tokenizers import Family
+from selfstudy.storage.atomic import as_os_error
 
 # One architecture under several names; its feed-forward sums leave float16's range.
 _OVERFLOWS_FLOAT16 = frozenset({"t5", "mt5", "umt5", "longt5"})
@@ -151,7 +152,7 @@ def save_model(
         folder: Made if need be.
         facts: What the model card tells, in this order: values that are the same whenever the weights are.
     """
-    with _quiet():
+    with _quiet(), as_os_error(folder):
         model.save_pretrained(folder)
     config = model.config.to_dict()
     config["tie_word_embeddings"] = is_tied(model)  # T5's config class says True always; other readers go by it
@@ -168,7 +169,8 @@ def save_model(
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Write the tokenizer's files, under the class name that every version of ``transformers`` knows."""
-    tokenizer.save_pretrained(folder)
+    with as_os_error(folder):
+        tokenizer.save_pretrained(folder)
     path = folder / "tokenizer_config.json"
     settings = json.loads(path.read_text(encoding="utf-8"))
     if settings.get("tokenizer_class") == "TokenizersBackend":

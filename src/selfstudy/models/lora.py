@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from selfstudy.config import Settings
 from selfstudy.errors import ConfigError
-from selfstudy.storage.atomic import write_bytes
+from selfstudy.storage.atomic import as_os_error, write_bytes
 from selfstudy.storage.seeding import derive
 
 WEIGHTS, CONFIG = "adapter.safetensors", "adapter.json"
@@ -63,7 +63,8 @@ class Adapter:
     def merge(self, folder: Path) -> None:
         """Write the matrices to ``folder``, add their products to the weights, and take them out of the model."""
         matrices = {name: p.detach() for name, p in self._tuner.model.named_parameters() if "lora_" in name}
-        save_file({name: p.cpu().contiguous() for name, p in matrices.items()}, folder / WEIGHTS)
+        with as_os_error(folder / WEIGHTS):
+            save_file({name: p.cpu().contiguous() for name, p in matrices.items()}, folder / WEIGHTS)
         # Under another name than peft's: beside weights that have them merged in, readers would add them once more.
         facts = json.dumps(self._config.to_dict(), indent=2, sort_keys=True, default=sorted)
         write_bytes(folder / CONFIG, f"{facts}\n".encode())

@@ -134,14 +134,17 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
+_DECODER = json.JSONDecoder(parse_float=Decimal, parse_constant=_no_constant)  # decimals keep the digits they have
+
+
 def _parse_json(text: bytes) -> Any:
-    """Parse JSON; decimals keep the digits that the file has.
+    """Parse JSON.
 
     Raises:
         ValueError: Not JSON, not UTF-8, or nested too deeply to be a record.
     """
     try:
-        return json.loads(text.decode("utf-8-sig"), parse_float=Decimal, parse_constant=_no_constant)
+        return _DECODER.decode(text.decode("utf-8-sig"))
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
@@ -173,15 +176,70 @@ def _read_jsonl(path: Path, needed: tuple[str, ...]) -> Iterator[Row | BadRow]:
                     yield _object(str(path), number, value)
 
 
+class _Values:
+    """The JSON values of a file, one after the other; only a window of the file is ever in memory."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file, self._text, self._at = file, "", 0
+
+    def peek(self) -> str:
+        """Return the next character that is no white space, empty at the end."""
+        while True:
+            self._at = len(self._text) - len(self._text[self._at :].lstrip(" \t\r\n"))
+            if self._at < len(self._text) or not self._more():
+                return self._text[self._at : self._at + 1]
+
+    def skip(self, expected: str) -> None:
+        """Go past a character."""
+        if self.peek() != expected:
+            raise ValueError(f"'{expected}' is needed, received {self.peek()!r}")
+        self._at += 1
+
+    def take(self) -> Any:
+        """Return the next value; the window grows until it is whole."""
+        self.peek()
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self._text, self._at)
+            except RecursionError:
+                raise ValueError("nested too deeply") from None
+            except ValueError as error:
+                if len(self._text) - self._at > MAX_LINE:
+                    raise ValueError(f"longer than {MAX_LINE} characters, or damaged") from None
+                if not self._more():
+                    raise ValueError(getattr(error, "msg", error)) from None  # without the place in the window
+            else:
+                if end < len(self._text) or not self._more():  # a number may go on
+                    self._at = end
+                    return value
+
+    def _more(self) -> bool:
+        read = self._file.read(MAX_LINE // 4)
+        self._text, self._at = self._text[self._at :] + read, 0
+        return bool(read)
+
+
 def _read_json(path: Path, needed: tuple[str, ...]) -> Iterator[Row | BadRow]:
-    try:
-        records = _parse_json(path.read_bytes())
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON: {error}; a file with one record a line ends in .jsonl") from None
-    if not isinstance(records, list):
-        raise DataError(f"{path}: an array of records is needed, received a {type(records).__name__}")
-    for number, value in enumerate(records, start=1):
-        yield _object(str(path), number, value)
+    number = 0
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        values = _Values(file)
+        try:
+            if values.peek() != "[":
+                received = type(values.take()).__name__
+                raise DataError(f"{path}: an array of records is needed, received a {received}")
+            values.skip("[")
+            while values.peek() != "]":
+                if number:
+                    values.skip(",")
+                number += 1
+                yield _object(str(path), number, values.take())
+            values.skip("]")
+            if values.peek():
+                raise ValueError("more stands behind the array")
+        except ValueError as error:
+            where = f"{path}: record {number}" if number else path
+            remedy = "an array of records is needed; a file with one record a line ends in .jsonl"
+            raise DataError(f"{where}: not JSON: {error}; {remedy}") from None
 
 
 def _check_columns(path: Path, columns: list[str], needed: tuple[str, ...]) -> None:

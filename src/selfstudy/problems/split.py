@@ -7,8 +7,10 @@ and the lowest ranks are taken, so a larger L contains every smaller one of the 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
+
+import numpy as np
 
 from selfstudy.errors import ConfigError, DataError
 from selfstudy.types import Problem
@@ -69,6 +71,25 @@ def hold_out(
     return [p for p in problems if p.id not in held], [p for p in problems if p.id in held]
 
 
+def held_out_of(ids: Callable[[], Iterator[str]], count: int, seed: int, purpose: str) -> Callable[[str], bool]:
+    """Choose as :func:`hold_out` does, in eight bytes an id.
+
+    Args:
+        ids: Begins to yield what to choose from, each time that it is called.
+        count: How many to hold out; from 1 to fewer than there are.
+        seed: Another seed, another choice.
+        purpose: Other purposes choose independently.
+
+    Returns:
+        Whether one of these ids is held out.
+    """
+    ranks = np.fromiter((_rank(key, seed, purpose) for key in ids()), dtype=np.uint64)
+    edge = int(np.partition(ranks, count - 1)[count - 1])
+    more = count - int((ranks < edge).sum())
+    at_edge = frozenset(sorted(key for key in ids() if _rank(key, seed, purpose) == edge)[:more])
+    return lambda key: _rank(key, seed, purpose) < edge or key in at_edge
+
+
 def _count(size: int | float, total: int, what: str) -> int:
     if isinstance(size, float) and 0 < size <= 1:
         return max(1, round(size * total))
@@ -78,7 +99,9 @@ def _count(size: int | float, total: int, what: str) -> int:
 
 
 def _ranked(ids: list[str], seed: int, purpose: str) -> list[str]:
-    def rank(key: str) -> tuple[bytes, str]:
-        return hashlib.blake2b(f"{seed}\0{purpose}\0{key}".encode(), digest_size=8).digest(), key
+    return sorted(ids, key=lambda key: (_rank(key, seed, purpose), key))
 
-    return sorted(ids, key=rank)
+
+def _rank(key: str, seed: int, purpose: str) -> int:
+    digest = hashlib.blake2b(f"{seed}\0{purpose}\0{key}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big")

@@ -7,7 +7,8 @@ import importlib
 import json
 import re
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from selfstudy.problems.sources import load_source
 from selfstudy.recipes.bench import Bench
 from selfstudy.recipes.config import Config
 from selfstudy.stages.base import Sizes
-from selfstudy.storage.artifacts import Store, refuse_links
+from selfstudy.storage.artifacts import Store, held, refuse_links
 from selfstudy.storage.atomic import write_bytes, write_json
 from selfstudy.types import SILENT
 
@@ -68,6 +69,18 @@ class Prepared:
         with tempfile.TemporaryDirectory() as scratch:
             counts = step.stage.run({}, Path(scratch), SILENT)["problems"] if not self.missing else {}
         return Sizes(counts, self.model_bytes)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Make the run's folder and keep other processes out of it.
+
+        Raises:
+            StorageError: One carries out the run, and which; or there is a link in the folder.
+        """
+        refuse_links(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with held(self.folder / ".lock", f"run {self.name}"):
+            yield
 
     def write(self) -> None:
         """Write the resolved config and the plan into the run's folder."""

@@ -14,7 +14,7 @@ from selfstudy.models.load import family, load_config, load_tokenizer
 from selfstudy.selection.candidates import Candidates
 from selfstudy.storage.artifacts import Artifact
 from selfstudy.storage.judged import pool
-from selfstudy.storage.records import read_records
+from selfstudy.storage.records import ProblemsById, read_records
 from selfstudy.types import Context, Problem
 
 
@@ -68,7 +68,23 @@ def one(inputs: Inputs, name: str) -> Artifact:
 
 def read_split(problems: Artifact, split: str) -> list[Problem]:
     """Read one split of a problems artifact, in its order."""
-    return list(read_records(problems.path / f"{split}.jsonl", Problem))
+    return list(stream_split(problems, split))
+
+
+def stream_split(problems: Artifact, split: str) -> Iterator[Problem]:
+    """Read one split problem by problem; memory does not grow with it."""
+    return read_records(problems.path / f"{split}.jsonl", Problem)
+
+
+def count_split(problems: Artifact, split: str) -> int:
+    """Return how many problems a split has."""
+    with (problems.path / f"{split}.jsonl").open("rb") as file:
+        return sum(1 for _ in file)
+
+
+def look_up(problems: Artifact, split: str) -> ProblemsById:
+    """Return the problems of a split by id."""
+    return ProblemsById(problems.path / f"{split}.jsonl")
 
 
 def candidates(inputs: Inputs, settings: FormatSettings) -> Iterator[Candidates]:
@@ -85,12 +101,14 @@ def candidates(inputs: Inputs, settings: FormatSettings) -> Iterator[Candidates]
     folder = one(inputs, "model").path
     format = bind(settings, load_tokenizer(folder), family(load_config(folder)))
     problems = one(inputs, "problems")
-    solved = {problem.id: problem for problem in read_split(problems, "labelled")}
-    questions = {problem.id: problem.question for problem in read_split(problems, "unlabelled")}
-    for problem_id, judged in pool(list(questions), inputs["samples"], inputs["verdicts"]):
+    solved = look_up(problems, "labelled")
+    ids = (problem.id for problem in stream_split(problems, "unlabelled"))
+    pooled = pool(ids, inputs["samples"], inputs["verdicts"])
+    for problem, (problem_id, judged) in zip(stream_split(problems, "unlabelled"), pooled, strict=True):
         if not judged:
             raise StorageError(f"no samples of {problem_id} in {inputs['samples'][0].path}; delete it and run again")
-        gold = format.gold(solved[problem_id]) if problem_id in solved else None
+        shown = solved.get(problem_id)
+        gold = format.gold(shown) if shown is not None else None
         right = tuple(sample.completion for sample, verdict in judged if verdict.outcome == "right")
         wrong = tuple(sample.completion for sample, verdict in judged if verdict.outcome != "right")
-        yield Candidates(problem_id, gold, right, wrong, questions[problem_id])
+        yield Candidates(problem_id, gold, right, wrong, problem.question)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from selfstudy.errors import StorageError
 from selfstudy.evaluation.metrics import Interval, accuracy, maj_at_k, mean_interval, pass_at_k, proportion
 from selfstudy.selection.similarity import deduplicate
-from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one, read_split
-from selfstudy.storage.atomic import write_json
+from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one, stream_split
+from selfstudy.storage.artifacts import Artifact
+from selfstudy.storage.atomic import write_json_rows
 from selfstudy.storage.judged import Judged, pool
-from selfstudy.types import Context
+from selfstudy.types import Context, Outcome
 
 Row = dict[str, Any]
 
@@ -32,16 +35,18 @@ class Evaluate(Stage):
 
     def run(self, inputs: Inputs, out: Path, ctx: Context) -> Metrics:
         """Score ``greedy`` and, where there are any, ``samples``, each with their verdicts."""
-        ids = [problem.id for problem in read_split(one(inputs, "problems"), self.split)]
-        greedy = pool(ids, inputs["greedy"], inputs["greedy_verdicts"])
-        drawn = pool(ids, inputs.get("samples", ()), inputs.get("verdicts", ()))
-        rows = []
+        summary = Summary()
+        write_json_rows(out / "problems.json", map(summary.take, self._rows(inputs)))
+        return summary.metrics()
+
+    def _rows(self, inputs: Inputs) -> Iterator[Row]:
+        problems = one(inputs, "problems")
+        greedy = pool(_ids(problems, self.split), inputs["greedy"], inputs["greedy_verdicts"])
+        drawn = pool(_ids(problems, self.split), inputs.get("samples", ()), inputs.get("verdicts", ()))
         for (problem_id, first), (_, more) in zip(greedy, drawn, strict=True):
             if not first or ("samples" in inputs and not more):
                 raise StorageError(f"{self.split}: no samples of {problem_id}; delete their artifact and run again")
-            rows.append(score_problem(problem_id, first[0], more, self.ks))
-        write_json(out / "problems.json", rows)
-        return summarise(rows)
+            yield score_problem(problem_id, first[0], more, self.ks)
 
     def forecast(self, sizes: Sizes) -> Forecast:
         """Counting is quick."""
@@ -79,20 +84,54 @@ def score_problem(problem_id: str, greedy: Judged, drawn: Sequence[Judged], ks: 
     return row
 
 
-def summarise(rows: Sequence[Row]) -> Metrics:
+class Summary:
+    """What the rows of many problems come to, averaged over problems, in a few numbers of each."""
+
+    def __init__(self) -> None:
+        self._outcomes: Counter[Outcome] = Counter()
+        self._truncated = self._tokens = 0
+        self._distinct = array("d")
+        self._at: dict[str, dict[str, array[float]]] = {}
+
+    def take(self, row: Row) -> Row:
+        """Take in a problem's row, and return it."""
+        self._outcomes[row["outcome"]] += 1
+        self._truncated += row["truncated"]
+        self._tokens += row["tokens"]
+        if "samples" in row:
+            self._distinct.append(row["distinct_right"])
+            for name in ("pass_at", "maj_at"):
+                for k, value in row[name].items():
+                    self._at.setdefault(name, {}).setdefault(k, array("d")).append(value)
+        return row
+
+    def metrics(self) -> Metrics:
+        """Return the averages, with 95% intervals over problems."""
+        n = self._outcomes.total()
+        metrics: Metrics = {
+            "accuracy": _plain(accuracy(self._outcomes.elements())),
+            "unparsed": self._outcomes["unparsed"] / n,
+            "truncated": self._truncated / n,
+            "mean_tokens": self._tokens / n,
+        }
+        if self._distinct:
+            metrics["distinct_right"] = _plain(mean_interval(self._distinct))
+            for name in ("pass_at", "maj_at"):
+                found = self._at.get(name, {})
+                metrics[name] = {k: _plain(proportion(values)) for k, values in found.items()}
+        return metrics
+
+
+def summarise(rows: Iterable[Row]) -> Metrics:
     """Average over problems, with 95% intervals over problems."""
-    n = len(rows)
-    metrics: Metrics = {
-        "accuracy": _plain(accuracy(row["outcome"] for row in rows)),
-        "unparsed": sum(row["outcome"] == "unparsed" for row in rows) / n,
-        "truncated": sum(row["truncated"] for row in rows) / n,
-        "mean_tokens": sum(row["tokens"] for row in rows) / n,
-    }
-    if "samples" in rows[0]:
-        metrics["distinct_right"] = _plain(mean_interval([row["distinct_right"] for row in rows]))
-        for name in ("pass_at", "maj_at"):
-            metrics[name] = {k: _plain(proportion([row[name][k] for row in rows])) for k in rows[0][name]}
-    return metrics
+    summary = Summary()
+    for row in rows:
+        summary.take(row)
+    return summary.metrics()
+
+
+def _ids(problems: Artifact, split: str) -> Iterator[str]:
+    return (problem.id for problem in stream_split(problems, split))
 
 
 def _plain(interval: Interval) -> dict[str, float]:

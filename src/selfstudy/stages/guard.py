@@ -19,10 +19,12 @@ from safetensors.torch import save_model as save_weights
 from transformers import PreTrainedModel
 
 from selfstudy.config import Settings
+from selfstudy.errors import StorageError
 from selfstudy.generation.solver import Solver
 from selfstudy.judging.judges import Judge
 from selfstudy.selection.similarity import deduplicate
-from selfstudy.storage.atomic import replacing, write_json
+from selfstudy.storage.artifacts import sha256
+from selfstudy.storage.atomic import as_os_error, replacing, write_json
 from selfstudy.types import Completion, Context, Problem
 
 
@@ -108,20 +110,22 @@ class Guard:
         best = max((seen["yield"] for seen in looks), default=float("-inf"))
         if look["yield"] > best:
             self._weights(step).parent.mkdir(exist_ok=True)
-            with replacing(self._weights(step)) as temporary:
+            with replacing(self._weights(step)) as temporary, as_os_error(self._weights(step)):
                 save_weights(self.model, str(temporary))
+            write_json(self._digest(step), sha256(self._weights(step)))
         write_json(self.folder / "guard.json", [*looks, look])
         self.ctx.emit("guard", look)
         for old in looks:  # only the best is ever asked for
             if look["yield"] > best:
                 self._weights(old["step"]).unlink(missing_ok=True)
+                self._digest(old["step"]).unlink(missing_ok=True)
 
     def decide(self) -> dict[str, Any]:
         """Load the best weights, which may be the SFT model's own, into the model; say which and why."""
         looks = self._looks()
         best = max(looks, key=lambda look: (look["yield"], -look["step"]))
         start, last = self._of(0), looks[-1]
-        load_weights(self.model, str(self._weights(best["step"])))
+        self._load(best["step"])
         if best["step"] == 0:
             reason = (
                 f"no look beat the SFT model's {start:.3f} distinct right solutions a problem; the SFT model is kept"
@@ -141,12 +145,30 @@ class Guard:
         self.ctx.emit("guard_decided", decision)
         return decision
 
+    def _load(self, step: int) -> None:
+        path = self._weights(step)
+        try:
+            whole = sha256(path) == json.loads(self._digest(step).read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            whole = False
+        if not whole:
+            raise StorageError(
+                f"{path} is gone or not as it was written: a disk's fault; delete {self.folder} and run again"
+            )
+        load_weights(self.model, str(path))
+
+    def _digest(self, step: int) -> Path:
+        return self._weights(step).with_suffix(".json")
+
     def _weights(self, step: int) -> Path:
         return self.folder / "best" / f"step-{step:06d}.safetensors"
 
     def _looks(self) -> list[dict[str, Any]]:
         path = self.folder / "guard.json"
-        looks: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        try:
+            looks: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        except ValueError as error:
+            raise StorageError(f"{path} cannot be read ({error}); delete {self.folder} and run again") from None
         return looks
 
     def _of(self, step: int) -> float:

@@ -10,9 +10,9 @@ from selfstudy.errors import DataError
 from selfstudy.judging.answers import ensure_answer_line
 from selfstudy.judging.judges import judged_by
 from selfstudy.judging.verifiers import VerifierSpec
-from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one, read_split
-from selfstudy.storage.records import read_records, write_records
-from selfstudy.types import Completion, Context, Problem, Sample
+from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one, stream_split
+from selfstudy.storage.records import read_records, writing_records
+from selfstudy.types import Completion, Context, Problem, Sample, Verdict
 
 
 class JudgeGold(Stage):
@@ -29,22 +29,29 @@ class JudgeGold(Stage):
         """
         paths = sorted(one(inputs, "problems").path.glob("*.jsonl"))
         everything = (problem for path in paths for problem in read_records(path, Problem))
-        solved = read_split(one(inputs, "problems"), "labelled")
-        with judged_by(self.verifier, ctx.verifier_timeout) as judge:
+        solved = stream_split(one(inputs, "problems"), "labelled")
+        texts = ((p, _sample(p, ensure_answer_line(p.solution or "", p.answer))) for p in solved)
+        outcomes: Counter[str] = Counter()
+        first: Verdict | None = None
+        with (
+            judged_by(self.verifier, ctx.verifier_timeout) as judge,
+            writing_records(out / "not_right.jsonl") as write,
+        ):
             # An answer that it cannot read is refused now, not after training.
             deque(judge((problem, _sample(problem, "")) for problem in everything), maxlen=0)
-            verdicts = list(judge((p, _sample(p, ensure_answer_line(p.solution or "", p.answer))) for p in solved))
-        outcomes = Counter(verdict.outcome for verdict in verdicts)
-        odd = [verdict for verdict in verdicts if verdict.outcome != "right"]
-        if 2 * outcomes["unparsed"] > len(verdicts):
-            first = next(verdict for verdict in odd if verdict.outcome == "unparsed")
+            for verdict in judge(texts):
+                outcomes[verdict.outcome] += 1
+                if verdict.outcome != "right":
+                    write(verdict)
+                if verdict.outcome == "unparsed":
+                    first = first or verdict
+        if first is not None and 2 * outcomes["unparsed"] > outcomes.total():
             raise DataError(
-                f"verifier {self.verifier.name} finds no answer in {outcomes['unparsed']} of {len(verdicts)} worked "
+                f"verifier {self.verifier.name} finds no answer in {outcomes['unparsed']} of {outcomes.total()} worked "
                 f"solutions, such as that of {first.problem_id} ({first.reason}); choose a verifier, or a finder of "
                 "it, that reads answers as the solutions state them"
             )
-        write_records(out / "not_right.jsonl", odd)
-        return {"solutions": len(verdicts), **{name: outcomes[name] for name in ("right", "wrong", "unparsed")}}
+        return {"solutions": outcomes.total(), **{name: outcomes[name] for name in ("right", "wrong", "unparsed")}}
 
     def forecast(self, sizes: Sizes) -> Forecast:
         """Judging is quick."""

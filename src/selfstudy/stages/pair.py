@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -11,11 +11,23 @@ from pydantic import Field
 from selfstudy.config import Settings
 from selfstudy.errors import ConfigError
 from selfstudy.models.format import FormatSettings
-from selfstudy.problems.split import hold_out
+from selfstudy.problems.split import held_out_of
 from selfstudy.selection.pairers import PairerSpec, default_pairer, load_pairer
-from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, candidates, one, read_split
-from selfstudy.storage.records import write_records
-from selfstudy.types import Context, Pair, Problem
+from selfstudy.stages.base import (
+    Forecast,
+    Inputs,
+    Metrics,
+    Sizes,
+    Stage,
+    candidates,
+    count_split,
+    look_up,
+    one,
+    stream_split,
+)
+from selfstudy.storage.artifacts import Artifact
+from selfstudy.storage.records import write_records, writing_records
+from selfstudy.types import Context
 
 
 class PairSettings(Settings):
@@ -43,41 +55,50 @@ class MakePairs(Stage):
 
     def run(self, inputs: Inputs, out: Path, ctx: Context) -> Metrics:
         """Pair ``samples`` with ``verdicts``, and with the gold solutions of ``problems``."""
-        held_out = self._hold_out(inputs) if self.settings.held_out else []
-        write_records(out / "held_out.jsonl", held_out)
-        kept_out = {problem.id for problem in held_out}
+        unlabelled = stream_split(one(inputs, "problems"), "unlabelled")
+        is_held_out = self._hold_out(one(inputs, "problems"))
+        held_out = write_records(out / "held_out.jsonl", (p for p in unlabelled if is_held_out(p.id)))
         pairer = load_pairer(self.settings.pairer)
-        counts = {"problems": 0, "right": 0, "wrong": 0, "with_pairs": 0}
-        validation: list[Pair] = []
-
-        def pairs() -> Iterator[Pair]:
+        counts = {"pairs": 0, "problems": 0, "right": 0, "wrong": 0, "with_pairs": 0}
+        validation = 0
+        with writing_records(out / "pairs.jsonl") as write, writing_records(out / "validation.jsonl") as set_aside:
             for found in candidates(inputs, self.format):
                 counts["problems"] += 1
                 counts["right"] += len(found.right)
                 counts["wrong"] += len(found.wrong)
                 made = pairer.pair(found, self.seed)
-                if found.problem_id in kept_out:
-                    validation.extend(made)
+                kept_out = is_held_out(found.problem_id)
+                for pair in made:
+                    (set_aside if kept_out else write)(pair)
+                if kept_out:
+                    validation += len(made)
                 else:
+                    counts["pairs"] += len(made)
                     counts["with_pairs"] += bool(made)
-                    yield from made
+        return {**counts, "held_out_problems": held_out, "validation_pairs": validation}
 
-        total = write_records(out / "pairs.jsonl", pairs())
-        write_records(out / "validation.jsonl", validation)
-        return {"pairs": total, **counts, "held_out_problems": len(held_out), "validation_pairs": len(validation)}
-
-    def _hold_out(self, inputs: Inputs) -> list[Problem]:
+    def _hold_out(self, problems: Artifact) -> Callable[[str], bool]:
         """Choose among the problems that the SFT model has not seen solved, where there are enough."""
-        unlabelled = read_split(one(inputs, "problems"), "unlabelled")
-        solved = {problem.id for problem in read_split(one(inputs, "problems"), "labelled")}
-        fresh = [problem for problem in unlabelled if problem.id not in solved]
         size = self.settings.held_out
-        wanted = size if isinstance(size, int) else max(1, round(size * len(unlabelled)))
-        if wanted >= len(unlabelled):
-            raise ConfigError(
-                f"pairs.held_out={size} leaves none of {len(unlabelled)} problems to form pairs from; lower it"
-            )
-        return hold_out(fresh if len(fresh) > wanted else unlabelled, wanted, self.seed, "guard")[1]
+        if not size:
+            return lambda _: False
+
+        def every() -> Iterator[str]:
+            return (problem.id for problem in stream_split(problems, "unlabelled"))
+
+        def fresh() -> Iterator[str]:
+            return (key for key in every() if solved.get(key) is None)
+
+        solved = look_up(problems, "labelled")
+        total = count_split(problems, "unlabelled")
+        wanted = size if isinstance(size, int) else max(1, round(size * total))
+        if wanted >= total:
+            raise ConfigError(f"pairs.held_out={size} leaves none of {total} problems to form pairs from; lower it")
+        enough = sum(1 for _ in fresh()) > wanted
+        if not enough:
+            return held_out_of(every, wanted, self.seed, "guard")
+        chosen = held_out_of(fresh, wanted, self.seed, "guard")
+        return lambda key: chosen(key) and solved.get(key) is None
 
     def forecast(self, sizes: Sizes) -> Forecast:
         """At most as many pairs as the pairer makes of each problem."""

@@ -14,7 +14,7 @@ from selfstudy.config import Settings
 from selfstudy.judging.audit import audit
 from selfstudy.models.format import FormatSettings
 from selfstudy.selection.selectors import SelectorSpec, default_selector, examples, load_selector, survey
-from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, candidates, one, read_split
+from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, candidates, look_up, one
 from selfstudy.storage.records import write_records
 from selfstudy.types import Context, Example
 
@@ -44,12 +44,14 @@ class PseudoLabel(Stage):
         selector = load_selector(self.settings.selector)
         found = survey(selector, candidates(inputs, self.format))
         chosen = examples(selector, candidates(inputs, self.format), found.cap, self.seed)
-        questions = {problem.id: problem.question for problem in read_split(one(inputs, "problems"), "unlabelled")}
+        problems = look_up(one(inputs, "problems"), "unlabelled")
         faults: Counter[str] = Counter()
 
         def audited() -> Iterator[Example]:
             for example in chosen:
-                faults.update({fault.kind for fault in audit(questions[example.problem_id], example.completion.text)})
+                problem = problems.get(example.problem_id)
+                assert problem is not None  # its samples were among the candidates
+                faults.update({fault.kind for fault in audit(problem.question, example.completion.text)})
                 yield example
 
         write_records(out / "labels.jsonl", audited())

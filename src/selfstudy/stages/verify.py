@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
+from selfstudy.errors import StorageError
 from selfstudy.judging.judges import judged_by
 from selfstudy.judging.verifiers import VerifierSpec
-from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one, read_split
+from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, count_split, one, stream_split
+from selfstudy.storage.artifacts import Artifact
 from selfstudy.storage.judged import read_samples
 from selfstudy.storage.records import write_records
-from selfstudy.types import Context, Verdict
+from selfstudy.types import Context, Problem, Sample, Verdict
 
 
 class Verify(Stage):
@@ -24,8 +26,8 @@ class Verify(Stage):
 
     def run(self, inputs: Inputs, out: Path, ctx: Context) -> Metrics:
         """Judge ``samples`` of ``problems``."""
-        problems = {problem.id: problem for problem in read_split(one(inputs, "problems"), self.split)}
-        samples = ((problems[sample.problem_id], sample) for sample in read_samples(one(inputs, "samples")))
+        problems = one(inputs, "problems")
+        samples = _with_problems(stream_split(problems, self.split), one(inputs, "samples"))
         outcomes: Counter[str] = Counter()
 
         def counted(verdicts: Iterator[Verdict]) -> Iterator[Verdict]:
@@ -39,7 +41,7 @@ class Verify(Stage):
                 yield verdict
 
         with (
-            ctx.progress("verify", len(problems)) as bar,
+            ctx.progress("verify", count_split(problems, self.split)) as bar,
             judged_by(self.verifier, ctx.verifier_timeout) as judge,
         ):
             count = write_records(out / "verdicts.jsonl", counted(judge(samples)))
@@ -48,3 +50,16 @@ class Verify(Stage):
     def forecast(self, sizes: Sizes) -> Forecast:
         """Judging is quick."""
         return Forecast("judge the samples", 200 * sizes.problems.get(self.split, 0))
+
+
+def _with_problems(problems: Iterator[Problem], samples: Artifact) -> Iterator[tuple[Problem, Sample]]:
+    """Yield samples, each with its problem; both files have the problems in the same order."""
+    problem: Problem | None = None
+    for sample in read_samples(samples):
+        while problem is None or problem.id != sample.problem_id:
+            problem = next(problems, None)
+            if problem is None:
+                raise StorageError(
+                    f"{samples.path}: samples of {sample.problem_id}, which is not among the problems, or out of order"
+                )
+        yield problem, sample

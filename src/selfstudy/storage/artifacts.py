@@ -121,7 +121,7 @@ class Store:
         working = self._working(kind, fingerprint)
         self.folder.mkdir(parents=True, exist_ok=True)
         refuse_links(working)
-        with _lock(self.folder / f".{kind}-{fingerprint}.lock", what=working.name.removesuffix(".tmp")):
+        with held(self.folder / f".{kind}-{fingerprint}.lock", what=working.name.removesuffix(".tmp")):
             if (working / MANIFEST).is_file():  # killed while publishing
                 self._finish(kind, fingerprint)
             working.mkdir(exist_ok=True)
@@ -172,7 +172,7 @@ class Store:
                 "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             },
         }
-        write_json(working / MANIFEST, {**manifest, "seal": _seal(manifest)})
+        write_json(working / MANIFEST, {**manifest, "seal": seal(manifest)})
         return self._finish(kind, fingerprint)
 
     def discard(self, name: str) -> None:
@@ -182,7 +182,7 @@ class Store:
             StorageError: A process is making it.
         """
         what = name.removesuffix(".tmp")
-        with _lock(self.folder / f".{what}.lock", what):
+        with held(self.folder / f".{what}.lock", what):
             doomed = self.folder / (name if name.startswith(".") else f".{name}.doomed")
             os.replace(self.folder / name, doomed)  # at once, so that nobody finds half of it
             shutil.rmtree(doomed)
@@ -194,7 +194,7 @@ class Store:
             StorageError: It is; says by which process.
         """
         for path in sorted(self.folder.glob(".*.lock")):
-            with _lock(path, path.name[1:].removesuffix(".lock")):
+            with held(path, path.name[1:].removesuffix(".lock")):
                 pass  # of a dead process, and gone now
 
     def _finish(self, kind: str, fingerprint: str) -> Artifact:
@@ -236,7 +236,7 @@ def _listed(artifact: Artifact) -> Mapping[str, Mapping[str, Any]]:
     except (OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
         raise StorageError(f"{where}: manifest cannot be read ({error!r:.200}){anew}") from None
     # Earlier versions wrote no seal.
-    sealed = manifest.keys() - {"seal"} == _KEYS and manifest.get("seal", _seal(manifest)) == _seal(manifest)
+    sealed = manifest.keys() - {"seal"} == _KEYS and manifest.get("seal", seal(manifest)) == seal(manifest)
     if not sealed or any(Path(name).name != name for name in files):
         raise StorageError(f"{where}: the manifest is not as it was written{anew}")
     if named != _name(artifact.kind, artifact.fingerprint):
@@ -244,8 +244,8 @@ def _listed(artifact: Artifact) -> Mapping[str, Mapping[str, Any]]:
     return files
 
 
-def _seal(manifest: Mapping[str, Any]) -> str:
-    """Return a digest of what a manifest says, the seal apart."""
+def seal(manifest: Mapping[str, Any]) -> str:
+    """Return a digest of what a manifest, or another tree of JSON, says, the seal apart."""
     tree = json.loads(json.dumps(manifest))  # as it will be read
     text = json.dumps({key: value for key, value in tree.items() if key != "seal"}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -265,8 +265,12 @@ def refuse_links(folder: Path) -> None:
 
 
 @contextmanager
-def _lock(path: Path, what: str) -> Iterator[None]:
-    """Hold an advisory lock that the kernel drops when its holder dies."""
+def held(path: Path, what: str) -> Iterator[None]:
+    """Hold an advisory lock that the kernel drops when its holder dies.
+
+    Raises:
+        StorageError: Another process holds it, and which.
+    """
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
@@ -319,9 +323,21 @@ def digest_paths(paths: tuple[Path, ...], cache: Path, patterns: tuple[str, ...]
                 found[key] = sha256(file)
             parts.append((str(file.relative_to(path)) if path.is_dir() else "", found[key]))
     if found != known:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        write_json(cache, found)
+        _keep_digests(cache, found)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _keep_digests(cache: Path, found: Mapping[str, str]) -> None:
+    """Write digests beside those that others have written since; leave it where another process is at it."""
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(cache.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        write_json(cache, {**_known_digests(cache), **found})
+    except BlockingIOError:
+        pass  # the digests are made again the next time
+    finally:
+        os.close(descriptor)
 
 
 def _known_digests(cache: Path) -> dict[str, str]:

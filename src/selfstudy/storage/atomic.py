@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 
 @contextmanager
@@ -39,6 +41,17 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (text + "\n").encode())
 
 
+def write_json_rows(path: Path, rows: Iterable[Any]) -> None:
+    """Write a list as :func:`write_json` does, a row at a time."""
+    with replacing(path) as temporary, temporary.open("w", encoding="ascii", newline="\n") as file:
+        before = "[\n"
+        for row in rows:
+            text = json.dumps(row, indent=1, sort_keys=True, ensure_ascii=True, allow_nan=False)
+            file.write(before + " " + text.replace("\n", "\n "))
+            before = ",\n"
+        file.write("[]\n" if before == "[\n" else "\n]\n")
+
+
 @contextmanager
 def publish_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling folder to fill; on success it is flushed and renamed to ``path``.
@@ -54,6 +67,18 @@ def publish_folder(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+@contextmanager
+def as_os_error(path: Path) -> Iterator[None]:
+    """Raise what safetensors and tokenizers say of a disk as what it is: an :class:`OSError` that names the place."""
+    try:
+        yield
+    except Exception as error:
+        # Tokenizers know no kind of their own.
+        if not isinstance(error, SafetensorError) and type(error) is not Exception:
+            raise
+        raise OSError(f"{path} cannot be written: {error}") from error
 
 
 def rename_folder(source: Path, target: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from selfstudy.errors import StorageError
 from selfstudy.storage.artifacts import Artifact
@@ -35,7 +35,7 @@ def read_judged(samples: Artifact, verdicts: Artifact) -> Iterator[Judged]:
 
 
 def pool(
-    problem_ids: Sequence[str], samples: Sequence[Artifact], verdicts: Sequence[Artifact]
+    problem_ids: Iterable[str], samples: Sequence[Artifact], verdicts: Sequence[Artifact]
 ) -> Iterator[tuple[str, list[Judged]]]:
     """Pool the judged samples of several artifacts, such as those of all rounds so far.
 

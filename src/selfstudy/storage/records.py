@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+from array import array
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+
+import numpy as np
 
 from selfstudy.errors import StorageError
 from selfstudy.storage.atomic import replacing
@@ -15,13 +20,24 @@ from selfstudy.types import Completion, Example, Pair, Problem, Sample, Verdict
 T = TypeVar("T")
 
 
+@contextmanager
+def writing_records(path: Path) -> Iterator[Callable[[object], None]]:
+    """Yield what takes in dataclass records, to be written atomically, in their order."""
+    with replacing(path) as temporary, temporary.open("w", encoding="ascii", newline="\n") as file:
+
+        def write(record: object) -> None:
+            file.write(_encode(record))
+            file.write("\n")
+
+        yield write
+
+
 def write_records(path: Path, records: Iterable[object]) -> int:
     """Write dataclass records atomically, in their order; return how many."""
     count = 0
-    with replacing(path) as temporary, temporary.open("w", encoding="ascii", newline="\n") as file:
+    with writing_records(path) as write:
         for record in records:
-            file.write(_encode(record))
-            file.write("\n")
+            write(record)
             count += 1
     return count
 
@@ -32,17 +48,58 @@ def read_records(path: Path, kind: type[T]) -> Iterator[T]:
     Raises:
         StorageError: A line is not a record of this kind; names file and line.
     """
-    decode = _DECODERS[kind]
-    with path.open(encoding="ascii") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
-            try:
-                record = decode(json.loads(line))
-            except (ValueError, KeyError, TypeError) as error:
-                raise StorageError(
-                    f"{path}:{number}: not a {kind.__name__} record ({error!r}); delete the artifact's "
-                    "folder and run again to make it anew"
-                ) from None
-            yield record
+            yield _decode(line, kind, f"{path}:{number}")
+
+
+class ProblemsById:
+    """The problems of one file, looked up by id: sixteen bytes of each are in memory, a digest and a place."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the file once.
+
+        Raises:
+            StorageError: A line is not a problem.
+        """
+        self._path = path
+        digests, places, place = array("Q"), array("Q"), 0
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                digests.append(_digest(_decode(line, Problem, f"{path}:{number}").id))
+                places.append(place)
+                place += len(line)
+        found = np.frombuffer(digests, dtype=np.uint64) if digests else np.empty(0, dtype=np.uint64)
+        order = np.argsort(found, kind="stable")
+        self._digests = found[order]
+        self._places = np.array(places, dtype=np.uint64)[order]
+        self._file = path.open("rb")
+
+    def get(self, problem_id: str) -> Problem | None:
+        """Return the problem of that id, if there is one."""
+        digest = np.uint64(_digest(problem_id))
+        first, last = (int(np.searchsorted(self._digests, digest, side=side)) for side in ("left", "right"))
+        for place in self._places[first:last].tolist():
+            self._file.seek(place)
+            problem = _decode(self._file.readline(), Problem, f"{self._path} at {place}")
+            if problem.id == problem_id:
+                return problem
+        return None
+
+
+def _digest(problem_id: str) -> int:
+    return int.from_bytes(hashlib.blake2b(problem_id.encode(errors="surrogatepass"), digest_size=8).digest(), "big")
+
+
+def _decode(line: bytes, kind: type[T], where: str) -> T:
+    try:
+        record: T = _DECODERS[kind](json.loads(line.decode("ascii")))
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(
+            f"{where}: not a {kind.__name__} record ({error!r}); delete the artifact's folder and run again to make it "
+            "anew"
+        ) from None
+    return record
 
 
 def _encode(record: object) -> str:

@@ -181,6 +181,14 @@ def test_asdiv_solutions_come_from_exact_formulas(
     assert problem.solution == solution
 
 
+def test_a_fold_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    for path in OWN.glob("*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "asdiv-a.fold3.txt").write_bytes(b"\xff\xfe0001")
+    with pytest.raises(DataError, match=r"asdiv-a\.fold3\.txt: not UTF-8 text .*; fetch it again"):
+        read("asdiv", path=str(tmp_path), fold=3, part="all")
+
+
 def test_asdiv_folds() -> None:
     def ids(**settings: Any) -> list[str]:
         return [problem.id[-4:] for problem in read("asdiv", path=str(OWN), **settings)]

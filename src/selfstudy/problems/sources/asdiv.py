@@ -74,12 +74,19 @@ class Asdiv(ProblemSource):
         first, *others = self.files()
         rows = _read_xml(first) if first.suffix == ".xml" else _lower_case(read_rows(first))
         if self.fold is not None:
-            folds = {file.name: frozenset(file.read_text(encoding="utf-8").split()) for file in others}
+            folds = {file.name: _ids(file) for file in others}
             wanted = frozenset[str]().union(*folds.values())
             if self.part == "rest":
                 wanted -= folds[f"asdiv-a.fold{self.fold}.txt"]
             rows = (row for row in rows if isinstance(row, BadRow) or row.values.get("ID") in wanted)
         return problems_from((row for row in rows if isinstance(row, BadRow) or _has_one_number(row)), _problem)
+
+
+def _ids(fold: Path) -> frozenset[str]:
+    try:
+        return frozenset(fold.read_text(encoding="utf-8").split())
+    except UnicodeDecodeError as error:
+        raise DataError(f"{fold}: not UTF-8 text ({error}); fetch it again") from None
 
 
 def _has_one_number(row: Row) -> bool:
