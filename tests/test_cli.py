@@ -36,7 +36,7 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
         ),
         (["plan", "quickstart", "verifier=numerc"], "unknown name 'numerc'; did you mean 'numeric'?"),
         (["plan", "quickstart", "model=lama-tiny"], "did you mean 'llama-tiny'"),
-        (["solve", "nothing", "q"], "no run 'nothing'"),
+        (["solve", "nothing", "q"], "there are: none; --root names another folder; nor is 'nothing' a model folder"),
     ],
 )
 def test_errors_say_what_to_do(

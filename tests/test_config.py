@@ -209,6 +209,15 @@ def test_unknown_configs(folder: Path) -> None:
     name = write(folder, "list.yaml", "[1, 2]")
     with pytest.raises(ConfigError, match=r"list.yaml: a config is a mapping of settings, not a list"):
         load_tree(name)
+    name = write(folder, "child.yaml", "extends: quikstart\n")
+    with pytest.raises(ConfigError, match=r"did you mean 'quickstart'\?; .*child.yaml extends it"):
+        load_tree(name)
+    name = write(folder, "child.yaml", "extends: none.yaml\n")
+    with pytest.raises(ConfigError, match=r"none.yaml: no such config file .*; .*child.yaml extends it"):
+        load_tree(name)
+    (folder / "latin.yaml").write_bytes(b"root: \xe9\n")
+    with pytest.raises(ConfigError, match=r"latin.yaml: not UTF-8 text .*; save it as UTF-8"):
+        load_tree(str(folder / "latin.yaml"))
     assert load_tree(write(folder, "empty.yaml", "")) == {}
 
 

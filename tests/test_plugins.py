@@ -110,7 +110,7 @@ def test_a_missing_file_is_refused(write, tmp_path: Path) -> None:
         parse_spec(FAMILY, "./none.py")
     spec = parse_spec(FAMILY, write(GOOD))
     (tmp_path / "my_check.py").unlink()
-    with pytest.raises(PluginError, match="is gone"):
+    with pytest.raises(PluginError, match="is gone; put it back"):
         load_verifier(spec)
 
 
@@ -119,7 +119,8 @@ def test_a_missing_file_is_refused(write, tmp_path: Path) -> None:
     [
         (
             GOOD + "\nclass Second(Lenient):\n    pass\n",
-            r"needs exactly one public class, derived from selfstudy.judging.verifiers.Verifier; found Lenient, Second",
+            r"needs exactly one public class, derived from selfstudy.judging.verifiers.Verifier; found Lenient, Second"
+            r"; begin the names of the others with _",
         ),
         ("", r"needs exactly one public class, derived from selfstudy.judging.verifiers.Verifier; found none"),
         ("class Plain:\n    pass\n", r"class Plain must derive from selfstudy.judging.verifiers.Verifier"),
@@ -131,12 +132,23 @@ def test_a_missing_file_is_refused(write, tmp_path: Path) -> None:
             "from selfstudy.judging.verifiers import Verifier\nclass Empty(Verifier):\n    pass\n",
             r"class Empty lacks the method verify",
         ),
-        ("import nothing_of_that_name", r"cannot be imported: ModuleNotFoundError: .*nothing_of_that_name"),
-        ("class Broken(:", r"cannot be imported: SyntaxError"),
     ],
 )
 def test_a_broken_file_is_refused(write, source: str, message: str) -> None:
     with pytest.raises(PluginError, match=f"my_check.py: {message}"):
+        load(write(source))
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("import nothing_of_that_name", r", line 1: cannot be imported: ModuleNotFoundError: .*nothing_of_that_name"),
+        ("import json\n\njson.loads('{')", r", line 3: cannot be imported: JSONDecodeError"),
+        ("class Broken(:", r": cannot be imported: SyntaxError: .*line 1"),
+    ],
+)
+def test_a_file_that_cannot_be_imported_is_named_with_the_line(write, source: str, message: str) -> None:
+    with pytest.raises(PluginError, match=f"my_check.py{message}"):
         load(write(source))
 
 

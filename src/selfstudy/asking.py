@@ -79,7 +79,10 @@ def find_model(name: str, root: Path) -> Asked:
     bare = packaged_models().get(name, Path(name) if (Path(name) / "config.json").is_file() else None)
     if not is_run and bare is not None:
         return Asked(bare, default_verifier(), SILENT.verifier_timeout, SamplingSettings(), Compute(), None)
-    folder = find_run(run_name, root)
+    try:
+        folder = find_run(run_name, root)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; nor is '{name}' a model folder, with a config.json") from None
     config = Config.parse(parse_yaml((folder / "config.yaml").read_text(encoding="utf-8"), str(folder)), str(folder))
     results = read_results(folder)
     step = results.step(model or "best")
@@ -274,7 +277,7 @@ def export_step(run: str, step_name: str, out: Path, root: Path, *, dtype: str =
             f"'{step_name}' is not a step that made a model, pairs or pseudo-labels{did_you_mean(step_name, exported)}"
         )
     if step.artifact is None:
-        raise ConfigError(f"step '{step_name}' of run {run} has not been carried out yet")
+        raise ConfigError(f"step '{step_name}' of run {run} has not been carried out yet; carry it out, then export it")
     Store(folder.parent.parent).check(step.artifact)
     if step.kind in ("pairs", "labels"):
         _export_records(run, results, step.artifact, out)

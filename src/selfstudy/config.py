@@ -179,18 +179,18 @@ def packaged_configs() -> list[str]:
 def _read(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
     if name in seen:
         raise ConfigError(f"{name}: extends itself ({' → '.join((*seen, name))})")
-    path = Path(name)
+    path, asker = Path(name), f"; {seen[-1]} extends it" if seen else ""
     if path.suffix in {".yaml", ".yml"} or path.is_file():
         if not path.is_file():
-            raise ConfigError(f"{name}: no such config file (looked in {Path.cwd()})")
+            raise ConfigError(f"{name}: no such config file (looked in {Path.cwd()}){asker}")
         try:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
-            raise ConfigError(f"{name}: not UTF-8 text ({error})") from None
+            raise ConfigError(f"{name}: not UTF-8 text ({error}); save it as UTF-8") from None
     elif name in packaged_configs():
         text = (resources.files("selfstudy") / "configs" / f"{name}.yaml").read_text(encoding="utf-8")
     else:
-        raise ConfigError(f"no config named '{name}'{did_you_mean(name, packaged_configs())}")
+        raise ConfigError(f"no config named '{name}'{did_you_mean(name, packaged_configs())}{asker}")
     tree = parse_yaml(text, name) or {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{name}: a config is a mapping of settings, not a {type(tree).__name__}")

@@ -12,6 +12,7 @@ import importlib
 import inspect
 import pkgutil
 import sys
+import traceback
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -124,7 +125,7 @@ def _packaged(family: str, name: str) -> type[Settings]:
 def _from_file(spec: PluginSpec, base: type[Settings]) -> type:
     path = Path(spec.name)
     if not path.is_file():
-        raise PluginError(f"plug-in file {spec.name} is gone (looked in {Path.cwd()})")
+        raise PluginError(f"plug-in file {spec.name} is gone; put it back, or name another in the config")
     source = path.read_bytes()
     if hashlib.sha256(source).hexdigest() != spec.sha256:
         raise PluginError(f"plug-in file {spec.name} changed since this run was planned; start the command again")
@@ -136,7 +137,10 @@ def _from_file(spec: PluginSpec, base: type[Settings]) -> type:
     ]
     if len(classes) != 1:
         found = ", ".join(found.__name__ for found in classes) or "none"
-        raise PluginError(f"{spec.name}: needs exactly one public class, derived from {_path(base)}; found {found}")
+        others = "; begin the names of the others with _" if classes else ""
+        raise PluginError(
+            f"{spec.name}: needs exactly one public class, derived from {_path(base)}; found {found}{others}"
+        )
     return classes[0]
 
 
@@ -171,5 +175,7 @@ def _imported(path: Path, source: bytes, name: str) -> ModuleType:
         exec(compile(source, path, "exec", dont_inherit=True), vars(module))
     except Exception as error:
         del sys.modules[name]
-        raise PluginError(f"plug-in file {path}: cannot be imported: {type(error).__name__}: {error}") from error
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        place = f", line {lines[-1]}" if lines else ""  # a syntax error says its own
+        raise PluginError(f"plug-in file {path}{place}: cannot be imported: {type(error).__name__}: {error}") from error
     return module

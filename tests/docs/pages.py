@@ -7,6 +7,11 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
+import typer
+from typer.core import TyperGroup
+
+from selfstudy.cli import app
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     path
@@ -55,6 +60,15 @@ def commands(page: Path) -> list[list[str]]:
     lines = [line for match in _FENCED.finditer(text) for line in _shell_lines(match["body"].replace("\\\n", ""))]
     inline = re.findall(r"`(selfstudy [^`]+)`", _FENCED.sub("", text))
     return [shlex.split(" ".join(line.split()))[1:] for line in (*lines, *inline)]
+
+
+def parse(arguments: list[str]) -> None:
+    """Parse a command as the command line would, without carrying it out."""
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    assert arguments[0] in group.commands, arguments
+    if arguments[1:]:  # running text may name a verb alone
+        group.commands[arguments[0]].make_context(arguments[0], arguments[1:])
 
 
 def _shell_lines(body: str) -> list[str]:

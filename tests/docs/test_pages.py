@@ -7,25 +7,13 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import typer
-from typer.core import TyperGroup
 
-from selfstudy.cli import app
 from selfstudy.config import packaged_configs
 from selfstudy.recipes.config import Config
-from tests.docs.pages import PAGES, ROOT, commands, links
+from tests.docs.pages import PAGES, ROOT, commands, links, parse
 
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 SOURCE = ROOT / "src" / "selfstudy"
-
-
-def parse(arguments: list[str]) -> None:
-    """Parse a command as the command line would, without carrying it out."""
-    group = typer.main.get_command(app)
-    assert isinstance(group, TyperGroup)
-    assert arguments[0] in group.commands, arguments
-    if arguments[1:]:  # running text may name a verb alone
-        group.commands[arguments[0]].make_context(arguments[0], arguments[1:])
 
 
 @pytest.mark.parametrize("name", NAMES)

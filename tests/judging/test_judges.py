@@ -196,7 +196,7 @@ def test_texts_of_a_kind_of_ones_own_become_plain(mine: Callable[..., str]) -> N
     [
         ("import time\ntime.sleep(600)", PluginError, "mine.py: while it is loaded: no word within 1 seconds"),
         ("import os\nos._exit(4)", PluginError, "mine.py: while it is loaded: its process ended with status 4"),
-        ("import nothing_of_that_name", PluginError, "mine.py: cannot be imported: ModuleNotFoundError"),
+        ("import nothing_of_that_name", PluginError, "mine.py, line 1: cannot be imported: ModuleNotFoundError"),
         ("class Plain:\n    pass\n", PluginError, "mine.py: class Plain must derive from"),
         (BODY.format(fault="pass"), ConfigError, "mine.py: strct is not a setting; did you mean 'strict'"),
     ],

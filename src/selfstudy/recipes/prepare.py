@@ -153,10 +153,11 @@ def _base_model(config: Config, found: Resolved, root: Path) -> Leaf | None:
 
 def _warnings(config: Config, found: Resolved, plan: Plan) -> tuple[str, ...]:
     if found.kind == "preset" and any(step.stage.kind == "labels" for step in plan.steps):
+        pretrained = ", ".join([*packaged_models(), "a folder", "a Hub id"])
         return (
             f"model {config.model} is an architecture without weights: it learns to read from the solved problems "
-            "alone, and what self-training adds is then mostly longer training; name a pretrained model, such as "
-            f"{', '.join((*packaged_models(), 'a folder'))}",
+            "alone, and what self-training adds is then mostly longer training; name a pretrained model instead "
+            f"({pretrained})",
         )
     return ()
 
@@ -199,4 +200,6 @@ def find_run(name: str, root: Path) -> Path:
         if (folder / "plan.json").is_file():
             return folder
     known = sorted(path.parent.name for path in (root / "runs").glob("*/plan.json"))
-    raise ConfigError(f"no run '{name}' below {root / 'runs'}; there are: {', '.join(known) or 'none'}")
+    raise ConfigError(
+        f"no run '{name}' below {root / 'runs'}; there are: {', '.join(known) or 'none'}; --root names another folder"
+    )
