@@ -32,7 +32,7 @@ from selfstudy.types import Problem
 LARGEST = 1000  # no result is larger
 _LARGEST_SMALL = 10  # factors and divisors, as in the multiplication table
 _SPLITS: dict[int, Literal["dev", "test"]] = {0: "dev", 1: "test"}  # of 8 buckets; the others are train
-_NEW = 0.5  # probability that a sentence for measuring has a wording that no other split has
+_NEW = 0.2  # probability that a sentence for measuring has a wording that no other split has; one in a problem has
 _PRONOUNS = ("He", "She", "he", "she", "him", "his", "her")
 _BLANKED = re.compile(
     rf"\b(?:{'|'.join((*wordings.BOYS, *wordings.GIRLS, *_PRONOUNS))}|(?:{'|'.join(wordings.THINGS)})s?)\b"
