@@ -43,7 +43,7 @@ def test_rows_are_read_as_they_stand() -> None:
         ("met", "`selfstudy report RUN --ouput x`", "No such option"),
         ("met", "it is so", "nothing shows that it is met"),
         ("not", "`tests/docs`", "no reason why it is not met"),
-        ("done", "`tests/docs`", "'done' is none of met, partly, not"),
+        ("done", "`tests/docs` lies there", "'done' is none of met, partly, not"),
     ],
 )
 def test_a_wrong_row_is_found(state: str, shown: str, fault: str) -> None:
