@@ -46,6 +46,10 @@ def of_t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def data(browser: Page, file: Path) -> dict[str, Any]:
+    return embedded(browser, file)
+
+
+def embedded(browser: Page, file: Path) -> dict[str, Any]:
     browser.open(file)
     found: dict[str, Any] = json.loads(browser.run("document.getElementById('data').textContent"))
     return found
@@ -116,12 +120,13 @@ def test_the_report_of_an_encoder_decoder_model(browser: Page, of_t5: Path, widt
 
 
 def test_marks_in_the_report_of_an_encoder_decoder_model(browser: Page, of_t5: Path) -> None:
-    browser.open(of_t5, "#open=1")
+    problems = embedded(browser, of_t5)["problems"]
+    calculated = next(problem["id"] for problem in problems if any(1 in parts[::2] for parts, _ in problem["t"]))
+    browser.open(of_t5, f"#q={calculated}&open=1")
     browser.run("new Promise((done) => setTimeout(done, 100))")
-    written = browser.run("[...document.querySelectorAll('.solution .calc')].map((e) => e.textContent)")
+    written = browser.run("[...document.querySelectorAll('.inside .calc')].map((e) => e.textContent)")
     assert written
     assert all(text.endswith("]") for text in written)
-    assert browser.run("document.querySelectorAll('.solution .fault').length") > 0
 
 
 @pytest.mark.parametrize("state", ["running", "failed", "planned"])
