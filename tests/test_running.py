@@ -278,3 +278,20 @@ def test_the_command_line_plans_on_real_files(with_data: bool, data: Path, tmp_p
     else:
         assert "not on this machine yet: gsm8k:" in shown
     assert not (tmp_path / "selfstudy-runs" / "artifacts").exists()
+
+
+def test_whoever_stops_a_run_is_told_that_it_goes_on(
+    small: Callable[..., str],  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(running, "run_steps", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(small("causal"), quiet=True)
+    assert capsys.readouterr().err == ""
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(small("causal"))
+    assert "the same command goes on from here" in flat(capsys.readouterr().err)

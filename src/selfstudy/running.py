@@ -78,6 +78,8 @@ def _carry_out(prepared: Prepared, steps: Sequence[Step], asked: Mapping[str, An
             emit("run_stopped", {"error": type(error).__name__, "message": str(error)})
             if isinstance(error, Exception):  # whoever presses Ctrl-C wants to be gone
                 _report_after(prepared, quiet=quiet)
+            elif isinstance(error, KeyboardInterrupt) and not quiet:
+                errors.print("stopped: what is finished is kept, and the same command goes on from here")
             raise
     results = read_results(prepared.folder)
     if not quiet:
