@@ -291,3 +291,11 @@ def test_missing_weights_are_not_made_up(folder, change):
 def test_no_tokenizer(folder):
     with pytest.raises(ModelError, match="the tokenizer cannot be loaded"):
         load_tokenizer(folder)
+
+
+def test_numbers_on_a_card_are_rounded_and_their_thousands_apart(tmp_path: Path) -> None:
+    tokenizer = llama_tokenizer()
+    facts = {"loss": 0.5338317260000001, "tokens": 18466725, "tied": True, "from": "a|b"}
+    save_model(tiny_llama(len(tokenizer)), tokenizer, tmp_path, facts)
+    card = (tmp_path / "README.md").read_text("utf-8")
+    assert "| loss | 0.5338 |\n| tokens | 18,466,725 |\n| tied | True |\n| from | a&#124;b |\n" in card
