@@ -5,7 +5,8 @@
 The grid below is all of it, and every run of it is in the tables. Methods get equal budgets: the same base model, the
 same number of SFT steps in every fine-tuning, and as many samples a problem in total. How many steps that is, is
 decided first, on dev, by what is best for SFT alone, with seeds that are not used again: no gain comes from a base
-line that was starved. Runs share what they have in common; one that was interrupted continues, one that is done is
+line that was starved. Of numbers within a standard error of the best, it is the largest, since methods with more to
+learn need it. Runs share what they have in common; one that was interrupted continues, one that is done is
 only read.
 ``--only NAME`` carries out those rows alone, so that two of these (with other ``--only``) go side by side.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,9 +33,9 @@ from selfstudy.running import carry_out
 
 CONFIG = Path(__file__).with_suffix(".yaml")
 BASES = {"causal": "tiny-llama", "seq2seq": "tiny-t5"}
-ANSWERS_ONLY = 1000
-STEPS = (50, 100, 200, 400, 800)  # of SFT, one of which is chosen on dev
-CHOOSING = (100, 101, 102)  # seeds
+ANSWERS_ONLY = 900
+STEPS = (100, 200, 300)  # of SFT, one of which is chosen on dev
+CHOOSING = (100, 101)  # seeds
 
 Values = npt.NDArray[np.float64]  # (seeds, problems)
 
@@ -92,6 +94,7 @@ def main() -> None:
     parser.add_argument("--families", nargs="+", default=list(BASES), choices=BASES)
     parser.add_argument("--solved", nargs="+", type=int, default=[300, 1000])
     parser.add_argument("--only", nargs="+", help="rows by name")
+    parser.add_argument("--seeds", type=int, default=5, help="at most so many; 0 decides the SFT steps alone")
     options = parser.parse_args()
     print(f"{datetime.date.today()}, {processor()}, one thread a run.\n")
     for (family, solved), seeds in GRID.items():
@@ -99,13 +102,13 @@ def main() -> None:
             continue
         study = Study(options.root, family, solved)
         study.choose_steps()
-        study.compare(_wanted(METHODS, options.only), range(seeds), "methods")
+        parts = [(METHODS, seeds, "methods")]
         if (family, solved) == ABLATED:
-            study.compare(_wanted(ABLATIONS, options.only), range(ABLATION_SEEDS), "one round, a setting changed")
-
-
-def _wanted(rows: Sequence[Row], names: Sequence[str] | None) -> list[Row]:
-    return [row for row in rows if not names or row.name in names]
+            parts.append((ABLATIONS, ABLATION_SEEDS, "one round, a setting changed"))
+        for rows, count, title in parts:
+            wanted = [row for row in rows if not options.only or row.name in options.only]
+            if wanted and options.seeds:
+                study.compare(wanted, range(min(count, options.seeds)), title)
 
 
 @dataclass
@@ -134,14 +137,16 @@ class Study:
         return carry_out(str(CONFIG), overrides, until=until, name=name, quiet=True)
 
     def choose_steps(self) -> None:
-        """Take the number of SFT steps that is best on dev."""
+        """Take the largest number of SFT steps that is within a standard error of the best one on dev."""
         lines, scores = [], {}
         for steps in STEPS:
             runs = [self.run(METHODS[0], seed, steps, until="evaluate/sft/dev") for seed in CHOOSING]
             found = [100 * results.scores["sft", "dev"]["accuracy"]["value"] for results in runs]
             scores[steps] = fmean(found)
             lines.append([f"{steps}", ", ".join(f"{score:.1f}" for score in found), f"{scores[steps]:.1f}"])
-        self.steps = max(scores, key=lambda steps: scores[steps])
+        best, answers = max(scores.values()), sum(len(outcomes(results, "sft", "dev")) for results in runs)
+        error = 100 * math.sqrt(best / 100 * (1 - best / 100) / answers)
+        self.steps = max(steps for steps, score in scores.items() if score >= best - error)
         print(f"### {BASES[self.family]}, {self.solved} solved: SFT steps by accuracy on dev\n")
         print(f"{markdown(['steps', 'seeds', 'mean'], lines)}\n\nChosen: {self.steps}.\n", flush=True)
 
@@ -211,13 +216,13 @@ def values(runs: Sequence[Results], model: str, what: str) -> Values:
     return np.array([[_value(row, what) for row in table.values()] for table in tables])
 
 
-def outcomes(results: Results, model: str) -> dict[str, float]:
-    """Return 1 or 0 for each test problem: solved by greedy decoding or not."""
-    return {problem: _value(row, "accuracy") for problem, row in _rows(results, model).items()}
+def outcomes(results: Results, model: str, split: str = "test") -> dict[str, float]:
+    """Return 1 or 0 for each problem: solved by greedy decoding or not."""
+    return {problem: _value(row, "accuracy") for problem, row in _rows(results, model, split).items()}
 
 
-def _rows(results: Results, model: str) -> Mapping[str, Mapping[str, Any]]:
-    step = results.step(f"evaluate/{model}/test")
+def _rows(results: Results, model: str, split: str = "test") -> Mapping[str, Mapping[str, Any]]:
+    step = results.step(f"evaluate/{model}/{split}")
     assert step is not None
     assert step.artifact is not None
     rows = json.loads((step.artifact.path / "problems.json").read_text(encoding="utf-8"))

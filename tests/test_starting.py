@@ -98,7 +98,7 @@ def test_comments_say_what_was_found_and_what_to_change() -> None:
     assert 'question  is column "problem", as you said: 5' in text
     assert 'solution  is column "rationale", by its name: ' in text
     assert "not used: nr (30 texts of 2 characters on average)" in text
-    assert "CHANGE: a million parameters" in text
+    assert "model: tiny-llama" in text
     assert "20 solutions to learn from; few" in text
     assert "the other 10 problems count as answers-only" in text
 

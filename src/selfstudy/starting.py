@@ -32,7 +32,7 @@ _LETTER = re.compile(r"\(?([A-Za-z])[).]?")
 _MOST_LETTERS = 10
 _MOST_TOKENS = 512  # what fine-tuning takes by default, and half of a preset's positions
 _TOKENS_A_CHARACTER = 0.8  # more than any tokenizer should need, so that no worked solution is too long to be written
-_STEPS = 300  # of fine-tuning, for a preset: few solutions seen three times are not enough for a model from nothing
+_STEPS = 300  # of fine-tuning, for so small a model: few solutions seen three times are not enough
 _FEW = 100  # worked solutions
 
 
@@ -175,15 +175,15 @@ def _lines(found: Findings, out: Path) -> Iterator[str]:
     yield from _header(found, out)
     yield _setting("recipe", "dpo_st", "the whole loop; supervised, rft and self_training are there to compare with")
     yield _setting("rounds", "2")
-    yield _setting("model", "llama-tiny", "CHANGE: a million parameters from nothing, to see that everything works.")
-    yield _comment("A small pretrained model learns far more: its folder, or a Hub id such as google/flan-t5-base")
+    yield _setting("model", "tiny-llama", "CHANGE: it comes along, and knows simple word problems in English.")
+    yield _comment("A larger pretrained model learns far more: its folder, or a Hub id such as google/flan-t5-base")
     yield "\nproblems:\n"
     yield from _train(found)
     yield from _splits(found)
     yield "\n" + _setting("verifier", found.judging.verifier, found.judging.why)
     yield "\nsft:\n"
     yield _setting("batch_size", "16", indent=2)
-    yield _setting("max_steps", str(_STEPS), "CHANGE with the model: `epochs: 3` for a pretrained one", indent=2)
+    yield _setting("max_steps", str(_STEPS), "CHANGE with the model: `epochs: 3` for a larger one", indent=2)
     yield from _sampling(found)
 
 

@@ -30,6 +30,7 @@ SHORTER = [
 SMALL = [
     *SHORTER,
     "problems.train.count=20",
+    "problems.train.min_steps=1",
     "problems.train.max_steps=1",
     "problems.labelled=8",
     "problems.dev.count=4",

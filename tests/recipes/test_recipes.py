@@ -18,7 +18,7 @@ SMALL = ["rounds=2", "pairs.n=3", "labels.n=2", "samples_per_step=10"]
 
 
 def plan(*overrides: str) -> Plan:
-    return prepare("quickstart", [*SMALL, *overrides], download=False).plan
+    return prepare("from_scratch", [*SMALL, *overrides], download=False).plan
 
 
 def names(step: Step, key: str) -> list[str]:

@@ -50,7 +50,7 @@ SHAPES: dict[Family, dict[str, Any]] = {
 }
 
 CONFIG: dict[str, Any] = {
-    "extends": "quickstart",
+    "extends": "from_scratch",
     "rounds": 1,
     "vocab_size": 320,
     "problems": {

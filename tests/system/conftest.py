@@ -15,7 +15,7 @@ from selfstudy.models.tokenizers import train_tokenizer
 from tests.fakes import BRACKET_CORPUS, CORPUS, tiny_llama, tiny_t5
 
 SMALL: dict[str, Any] = {
-    "extends": "quickstart",
+    "extends": "from_scratch",
     "rounds": 1,
     "problems": {
         "train": {"name": "word_problems", "split": "train", "count": 40, "max_steps": 1, "max_number": 5},

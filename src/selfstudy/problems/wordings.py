@@ -22,7 +22,7 @@ GROUPS = (("boxes", "box"), ("bags", "bag"), ("jars", "jar"), ("baskets", "baske
 FRACTIONS = {2: "half", 3: "a third", 4: "a quarter", 5: "a fifth"}
 TIMES = {2: "twice", 3: "3 times", 4: "4 times", 5: "5 times"}
 
-# By split: the wordings that all problems draw from, and those that are new in it, of which each problem has some.
+# By split: the wordings that all problems draw from, and those that are new in it, of which each problem has one.
 SPLIT_WORDINGS = {
     "pretrain": (range(6), range(0)),
     "train": (range(9), range(0)),

@@ -223,12 +223,12 @@ SENTENCES = [wordings.START, wordings.QUESTIONS, wordings.DISTRACTORS]
 SENTENCES += [s.texts for family in (wordings.OPENINGS, wordings.CHANGES, wordings.CLOSINGS) for s in family.values()]
 
 
-def worded_as(text: str, sentences: str) -> bool:
-    """Say whether a wording occurs, whatever stands for its placeholders."""
+def places(text: str, sentences: str) -> set[int]:
+    """Return where a wording occurs, whatever stands for its placeholders."""
     parts = string.Formatter().parse(text)
     found = {name: r"[\w ]+" if name in ("times", "fraction") else r"\w+" for text, name, _, _ in parts if name}
     pattern = re.sub(r"\\{(\w+)\\}", lambda placeholder: found[placeholder[1]], re.escape(text))
-    return re.search(pattern, sentences) is not None
+    return {match.start() for match in re.finditer(rf"(?<!\S){pattern}", sentences)}
 
 
 def test_wordings_for_measuring_occur_in_no_other_split() -> None:
@@ -238,14 +238,13 @@ def test_wordings_for_measuring_occur_in_no_other_split() -> None:
     for split, own in {"dev": [9], "test": [10, 11]}.items():
         fresh = [texts[number] for texts in SENTENCES for number in own]
         for problem in told[split]:
-            assert any(worded_as(text, problem.question) for text in fresh), problem.question
-            assert problem.meta["new_wordings"]
+            assert len(set().union(*(places(text, problem.question) for text in fresh))) == 1, problem.question
         for other in set(splits) - {split}:
             everything = "\n".join(problem.question for problem in told[other])
-            assert not [text for text in fresh if worded_as(text, everything)]
+            assert not [text for text in fresh if places(text, everything)]
     for split, count in {"pretrain": 6, "train": 9}.items():
         everything = "\n".join(problem.question for problem in told[split])
         for texts in SENTENCES:
-            assert all(worded_as(text, everything) for text in texts[:count])
+            assert all(places(text, everything) for text in texts[:count])
     everything = "\n".join(problem.question for problem in told["pretrain"])
-    assert not [text for texts in SENTENCES for text in texts[6:9] if worded_as(text, everything)]
+    assert not [text for texts in SENTENCES for text in texts[6:9] if places(text, everything)]

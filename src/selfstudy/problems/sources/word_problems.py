@@ -5,7 +5,7 @@ closes it. Sentences come from :mod:`selfstudy.problems.wordings`. Numbers are p
 and every step of the solution is one sentence with an annotation ``<<a+b=c>>``.
 
 Splits differ in wordings: problems to learn from are told in more ways than pretraining knows, and every problem for
-measuring holds sentences that are worded as in no other split, among others (:data:`wordings.SPLIT_WORDINGS`).
+measuring holds one sentence that is worded as in no other split (:data:`wordings.SPLIT_WORDINGS`).
 
 Candidate ``j`` is a pure function of the settings and ``(seed, j)``. Train, dev and test are kept apart by a hash of
 the question with names and things blanked out as well, so they share no question, not even under other names, whatever
@@ -32,7 +32,6 @@ from selfstudy.types import Problem
 LARGEST = 1000  # no result is larger
 _LARGEST_SMALL = 10  # factors and divisors, as in the multiplication table
 _SPLITS: dict[int, Literal["dev", "test"]] = {0: "dev", 1: "test"}  # of 8 buckets; the others are train
-_NEW = 0.2  # probability that a sentence for measuring has a wording that no other split has; one in a problem has
 _PRONOUNS = ("He", "She", "he", "she", "him", "his", "her")
 _BLANKED = re.compile(
     rf"\b(?:{'|'.join((*wordings.BOYS, *wordings.GIRLS, *_PRONOUNS))}|(?:{'|'.join(wordings.THINGS)})s?)\b"
@@ -85,7 +84,6 @@ class WordProblems(Generated):
                     "steps": len(story.steps),
                     "schemas": story.schemas,
                     "distractor": story.distracted,
-                    "new_wordings": story.new_wordings,
                 },
             )
 
@@ -96,8 +94,11 @@ class WordProblems(Generated):
         steps = draw.randint(self.min_steps, self.max_steps)
         opened = draw.random() < 0.5
         closed = steps > opened and draw.random() < 0.5
+        changes = steps - opened - closed
+        if self.split in ("dev", "test"):
+            story.new = draw.randrange(1 + changes + 1)
         story.open(opened)
-        for _ in range(steps - opened - closed):
+        for _ in range(changes):
             story.apply(wordings.CHANGES)
         if draw.random() < self.distractors:
             story.distract()
@@ -105,8 +106,6 @@ class WordProblems(Generated):
             return None
         if not closed:
             story.say(wordings.QUESTIONS)
-        if self.split in ("dev", "test") and not story.new_wordings:
-            return None
         return story if split_of(story.question()) == self.split.removeprefix("pre") else None
 
 
@@ -133,7 +132,7 @@ class _Story:
     steps: list[str] = field(default_factory=list)
     schemas: list[str] = field(default_factory=list)
     distracted: bool = False
-    new_wordings: int = 0  # sentences worded as in no other split
+    new: int | None = None  # the number from 0 of the sentence that is worded as in no other split
 
     @classmethod
     def begin(cls, draw: Random, largest: int, split: str) -> _Story:
@@ -186,9 +185,7 @@ class _Story:
 
     def say(self, texts: tuple[str, ...], **numbers: str) -> None:
         known, new = wordings.SPLIT_WORDINGS[self.split]
-        is_new = bool(new) and self.draw.random() < _NEW
-        self.new_wordings += is_new
-        text = texts[self.draw.choice(new if is_new else known)]
+        text = texts[self.draw.choice(new if len(self.sentences) == self.new else known)]
         self.sentences.append(text.format_map({**self.words, **numbers}))
 
     def distract(self) -> None:
