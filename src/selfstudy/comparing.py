@@ -17,9 +17,9 @@ from rich.table import Table
 from selfstudy.console import console
 from selfstudy.errors import ConfigError, did_you_mean
 from selfstudy.evaluation.metrics import Interval, mcnemar, paired_bootstrap
-from selfstudy.recipes.prepare import find_run
-from selfstudy.report.results import Results, read_results
+from selfstudy.report.results import Results, find_results
 from selfstudy.stages.base import read_split
+from selfstudy.storage import DEFAULT_ROOT
 
 _DISTINCT = "distinct right"
 _SEED = 0  # of the bootstrap
@@ -116,13 +116,13 @@ class _Side:
         return {problem.id: (problem.question, problem.answer) for problem in read_split(step.artifact, split)}
 
 
-def compare(a: str, b: str, root: Path, split: str | None = None) -> Comparison:
+def compare(a: str, b: str, root: Path = DEFAULT_ROOT, split: str | None = None) -> Comparison:
     """Compare two models on every split that both were scored on, or on one.
 
     Args:
         a: ``RUN``, for the model it returned (or the last one scored so far), or ``RUN:MODEL``.
         b: The other.
-        root: Where runs lie.
+        root: Where artifacts and runs lie.
         split: One split alone.
 
     Raises:
@@ -153,8 +153,7 @@ def compare(a: str, b: str, root: Path, split: str | None = None) -> Comparison:
 
 def _side(name: str, root: Path) -> _Side:
     run, _, model = name.partition(":")
-    folder = find_run(run, root)
-    results = read_results(folder)
+    results = find_results(run, root)
     scored = [known for known in results.models if any(known == of for of, _ in results.scores)]
     if not scored:
         raise ConfigError(f"run {run} has not scored a model yet; carry it out, and compare it then")
@@ -167,7 +166,7 @@ def _side(name: str, root: Path) -> _Side:
         raise ConfigError(f"run {run} has no model '{model}'{did_you_mean(model, results.models)}")
     if model not in scored:
         raise ConfigError(f"run {run} has not scored '{model}' yet; scored are: {', '.join(scored)}")
-    tree = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    tree = yaml.safe_load((results.folder / "config.yaml").read_text(encoding="utf-8"))
     return _Side(run, model, results, dict(_flattened(tree)))
 
 

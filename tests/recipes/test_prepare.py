@@ -13,7 +13,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from selfstudy.errors import ConfigError, DataError, ModelError
 from selfstudy.models.load import load_model
 from selfstudy.models.presets import PRESETS
-from selfstudy.recipes.prepare import find_run, prepare
+from selfstudy.recipes.prepare import prepare
 from selfstudy.storage.artifacts import Artifact
 from selfstudy.types import SILENT
 from tests.stages.builders import model_folder
@@ -139,8 +139,3 @@ def test_a_plan_that_is_only_looked_at_fetches_nothing(monkeypatch: pytest.Monke
     monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
     assert prepare("gsm8k_tiny", download=False).missing
     assert asked == []
-
-
-def test_runs_that_there_are_not() -> None:
-    with pytest.raises(ConfigError, match=r"no run 'x' below runs/runs; there are: none"):
-        find_run("x", Path("runs"))

@@ -188,18 +188,3 @@ def describe(plan: Plan) -> list[dict[str, Any]]:
         }
         for step in plan.steps
     ]
-
-
-def find_run(name: str, root: Path) -> Path:
-    """Return a run's folder by name or path.
-
-    Raises:
-        ConfigError: There is none; lists those there are.
-    """
-    for folder in (Path(name).resolve(), root / "runs" / name):
-        if (folder / "plan.json").is_file():
-            return folder
-    known = sorted(path.parent.name for path in (root / "runs").glob("*/plan.json"))
-    raise ConfigError(
-        f"no run '{name}' below {root / 'runs'}; there are: {', '.join(known) or 'none'}; --root names another folder"
-    )

@@ -14,7 +14,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 
-from selfstudy.errors import StorageError
+from selfstudy.errors import ConfigError, StorageError
+from selfstudy.storage import DEFAULT_ROOT
 from selfstudy.storage.artifacts import Artifact, Store
 
 _NUMBERED = re.compile(r"-(\d+)(?:\[\d+:\d+\])?(?:/verdicts)?$")
@@ -51,16 +52,23 @@ class Results:
     """What is known of a run so far.
 
     Attributes:
+        folder: The run's own.
         steps: All steps in order.
         scores: Metrics of evaluations by (model, split).
         chosen: The model that is best on dev; None until all are scored there.
         price_per_hour: Of the machine, as the config says; None where it does not.
     """
 
+    folder: Path
     steps: tuple[PlannedStep, ...]
     scores: Mapping[tuple[str, str], Mapping[str, Any]]
     chosen: str | None
     price_per_hour: float | None = None
+
+    @property
+    def store(self) -> Store:
+        """Return the artifacts of the root that the run lies in."""
+        return store_of(self.folder)
 
     @property
     def models(self) -> list[str]:
@@ -108,6 +116,40 @@ class Results:
         return next((step for step in self.steps if step.name == name), None)
 
 
+def find_run(name: str, root: Path = DEFAULT_ROOT) -> Path:
+    """Return a run's folder by name or path.
+
+    Raises:
+        ConfigError: There is none; lists those there are.
+    """
+    for folder in (Path(name).resolve(), root / "runs" / name):
+        if (folder / "plan.json").is_file():
+            return folder
+    known = sorted(path.parent.name for path in (root / "runs").glob("*/plan.json"))
+    raise ConfigError(
+        f"no run '{name}' below {root / 'runs'}; there are: {', '.join(known) or 'none'}; --root names another folder"
+    )
+
+
+def store_of(run: Path) -> Store:
+    """Return the artifacts of the root that a run's folder lies in."""
+    return Store(run.parent.parent)
+
+
+def find_results(run: str, root: Path = DEFAULT_ROOT) -> Results:
+    """Read the results of a run so far, finished or not, by its name or folder.
+
+    Args:
+        run: The run.
+        root: Where artifacts and runs lie.
+
+    Raises:
+        ConfigError: There is no such run; lists those there are.
+        StorageError: Its plan, its config or an artifact is damaged.
+    """
+    return read_results(find_run(run, root))
+
+
 def read_results(run: Path, *, strict: bool = True) -> Results:
     """Read a run's folder; artifacts that are missing count as still to do.
 
@@ -118,7 +160,7 @@ def read_results(run: Path, *, strict: bool = True) -> Results:
     Raises:
         StorageError: The plan cannot be read, or an artifact or the config is damaged.
     """
-    store = Store(run.parent.parent)
+    store = store_of(run)
     steps = tuple(_planned(line, store, strict) for line in read_plan(run))
     scores = {
         (step.about["model"], step.about["split"]): step.artifact.metrics()
@@ -127,7 +169,7 @@ def read_results(run: Path, *, strict: bool = True) -> Results:
     }
     best = next((step.artifact for step in steps if step.kind == "best"), None)
     price = _price_per_hour(run / "config.yaml", strict)
-    return Results(steps, scores, best.metrics()["chosen"] if best else None, price)
+    return Results(run, steps, scores, best.metrics()["chosen"] if best else None, price)
 
 
 def _price_per_hour(config: Path, strict: bool) -> float | None:
