@@ -178,8 +178,7 @@ def find_model(name: str, root: Path = DEFAULT_ROOT) -> Model:
         results = find_results(run, root)
     except ConfigError as error:
         raise ConfigError(f"{error}; nor is '{name}' a model folder, with a config.json") from None
-    folder = results.folder
-    config = Config.parse(parse_yaml((folder / "config.yaml").read_text(encoding="utf-8"), str(folder)), str(folder))
+    config = Config.parse(results.settings, str(results.folder / "config.yaml"))
     step, problems = results.step(model or "best"), results.step("problems")
     if step is None:
         raise ConfigError(f"run {run} has no model '{model}'{did_you_mean(model, results.models)}")

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
@@ -89,7 +88,6 @@ class _Side:
     run: str
     model: str
     results: Results
-    settings: dict[str, Any]
 
     @property
     def name(self) -> str:
@@ -98,15 +96,6 @@ class _Side:
     @property
     def cost(self) -> Cost:
         return Cost(*self.results.cost)
-
-    def rows(self, split: str) -> dict[str, dict[str, Any]]:
-        """Read how each problem of a split went."""
-        step = next(
-            s for s in self.results.steps if (s.about.get("model"), s.about.get("split")) == (self.model, split)
-        )
-        assert step.artifact is not None
-        rows = json.loads((step.artifact.path / "problems.json").read_text(encoding="utf-8"))
-        return {row["problem_id"]: row for row in rows}
 
     def asked(self, split: str) -> dict[str, tuple[str, str]]:
         """Read question and answer of each problem of a split: other ones may have the same ids."""
@@ -143,10 +132,9 @@ def compare(a: str, b: str, root: Path = DEFAULT_ROOT, split: str | None = None)
     if not splits:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise ConfigError(f"{one.name} and {two.name} cannot be compared: {reasons}")
+    of_a, of_b = (dict(_flattened(side.results.settings)) for side in (one, two))
     differing = {
-        path: (one.settings.get(path), two.settings.get(path))
-        for path in dict.fromkeys([*one.settings, *two.settings])
-        if one.settings.get(path) != two.settings.get(path)
+        path: (of_a.get(path), of_b.get(path)) for path in {**of_a, **of_b} if of_a.get(path) != of_b.get(path)
     }
     return Comparison(one.name, two.name, splits, left_out, one.cost, two.cost, differing)
 
@@ -166,8 +154,7 @@ def _side(name: str, root: Path) -> _Side:
         raise ConfigError(f"run {run} has no model '{model}'{did_you_mean(model, results.models)}")
     if model not in scored:
         raise ConfigError(f"run {run} has not scored '{model}' yet; scored are: {', '.join(scored)}")
-    tree = yaml.safe_load((results.folder / "config.yaml").read_text(encoding="utf-8"))
-    return _Side(run, model, results, dict(_flattened(tree)))
+    return _Side(run, model, results)
 
 
 def _flattened(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
@@ -191,7 +178,7 @@ def _shared_splits(one: _Side, two: _Side, wanted: str | None) -> list[str]:
 
 
 def _contrast(one: _Side, two: _Side, split: str) -> SplitContrast:
-    rows = one.rows(split), two.rows(split)
+    rows = [side.results.rows(side.model, split) for side in (one, two)]
     right = [{key: row["outcome"] == "right" for key, row in side.items()} for side in rows]
     values: dict[str, list[dict[str, float]]] = {
         "accuracy": [{key: float(found) for key, found in side.items()} for side in right]

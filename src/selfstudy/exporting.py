@@ -54,8 +54,8 @@ def export_step(run: str, step_name: str, out: Path, root: Path, *, dtype: str =
     else:
         name = results.chosen if step.kind == "best" and results.chosen else step_name
         scores = {split: metrics for (model, split), metrics in results.scores.items() if model == name}
-        settings = yaml.safe_load((results.folder / "config.yaml").read_text(encoding="utf-8"))
-        del settings["root"]  # a path of this machine, which is nobody else's business
+        # The root is a path of this machine, which is nobody else's business.
+        settings = {name: value for name, value in results.settings.items() if name != "root"}
         _export_model(step.artifact.path, out, dtype, scores, yaml.safe_dump(settings, sort_keys=False))
 
 

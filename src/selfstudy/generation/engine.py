@@ -19,7 +19,7 @@ from pydantic import Field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from selfstudy.config import Settings
-from selfstudy.errors import ModelError
+from selfstudy.errors import ModelError, listed
 from selfstudy.generation.decoder import BAND, Decoder, ragged
 from selfstudy.generation.drawing import draw, uniforms
 from selfstudy.generation.hooks import BoundHook, HookSpec, default_hook, load_hook
@@ -135,7 +135,7 @@ class Engine:
         """
         empty = [request.problem_id for request in requests if not request.prompt_ids]
         if empty:
-            raise ModelError(f"{_listed(empty)}: the prompt has no tokens; check the prompt template")
+            raise ModelError(f"{listed(empty)}: the prompt has no tokens; check the prompt template")
         new = self.settings.max_new_tokens
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         if limit is not None:
@@ -144,7 +144,7 @@ class Engine:
             over = [f"{r.problem_id} ({len(r.prompt_ids)})" for r, n in zip(requests, needed, strict=True) if n > limit]
             if over:
                 raise ModelError(
-                    f"{_listed(over)}: prompt (its tokens in parentheses) {'and' if causal else 'or'} "
+                    f"{listed(over)}: prompt (its tokens in parentheses) {'and' if causal else 'or'} "
                     f"max_new_tokens={new} need more than the {limit} positions of {type(self.model).__name__}; lower "
                     "max_new_tokens, or leave these out"
                 )
@@ -210,7 +210,7 @@ class Engine:
         rows = min(tokens // self._row_tokens(requests), sum(len(request.indices) for request in left))
         if rows <= 1:
             raise ModelError(
-                f"{_listed([r.problem_id for r in left])}: memory ran out with a single row ({fault}); lower "
+                f"{listed([r.problem_id for r in left])}: memory ran out with a single row ({fault}); lower "
                 "max_new_tokens, leave these out, or take a smaller model"
             )
         self.halved += 1
@@ -290,7 +290,7 @@ class _Run:
                 if not math.isfinite(p)
             ]
             raise ModelError(
-                f"{_listed(wrong)}: the model's logits are not finite; its weights are damaged, or dtype overflows"
+                f"{listed(wrong)}: the model's logits are not finite; its weights are damaged, or dtype overflows"
             )
         return tokens, logprobs
 
@@ -363,8 +363,3 @@ def _stop_tokens(model: PreTrainedModel) -> frozenset[int]:
         if stop is not None:
             return frozenset([stop] if isinstance(stop, int) else stop)
     raise ModelError(f"{type(model).__name__} has no eos_token_id in its configs, so no completion could end; set it")
-
-
-def _listed(names: Sequence[str]) -> str:
-    unique = list(dict.fromkeys(names))
-    return ", ".join(unique[:10]) + (f" and {len(unique) - 10} more" if len(unique) > 10 else "")

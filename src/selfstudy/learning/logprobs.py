@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
-from selfstudy.errors import ModelError
+from selfstudy.errors import ModelError, listed
 from selfstudy.learning.attention import Causal, Cross, Full, Rows, ends
 from selfstudy.learning.groups import Batch, collate
 from selfstudy.models.attention import HIDDEN, Step, check_window, flat, noting_windows, parts_of, placed, position_bias
@@ -269,9 +269,8 @@ def check_rows(model: PreTrainedModel, groups: Sequence[Group], windowed: bool) 
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     over = [f"{name} ({length})" for name, length in lengths.items() if limit is not None and length > limit]
     if over:
-        shown = ", ".join(over[:10]) + (f" and {len(over) - 10} more" if len(over) > 10 else "")
         raise ModelError(
-            f"{shown}: rows of that many tokens exceed the {limit} positions of {_name(model)}; leave these out"
+            f"{listed(over)}: rows of that many tokens exceed the {limit} positions of {_name(model)}; leave these out"
         )
     check_window(model, windowed, max(lengths.values(), default=0))
 

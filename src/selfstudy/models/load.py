@@ -30,7 +30,7 @@ from transformers import (
 from transformers.activations import NewGELUActivation
 from transformers.utils import logging as transformers_logging
 
-from selfstudy.errors import ModelError
+from selfstudy.errors import ModelError, listed
 from selfstudy.models.compute import DTYPES
 from selfstudy.models.tokenizers import Family
 from selfstudy.storage.atomic import as_os_error
@@ -115,8 +115,9 @@ def load_model(path: Path, *, dtype: str = "float32", device: str = "cpu") -> Pr
     # transformers fills such weights with random numbers and warns; a model that is partly noise must not train.
     wrong = sorted(map(str, (*info["missing_keys"], *info["mismatched_keys"])))
     if wrong:
-        shown = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
-        raise ModelError(f"{path}: weights are missing or do not fit config.json: {shown}; fetch the model again")
+        raise ModelError(
+            f"{path}: weights are missing or do not fit config.json: {listed(wrong, 5)}; fetch the model again"
+        )
     model.generation_config = plain_generation_config(model)
     keep_untied(model)
     fuse_activations(model)
