@@ -50,12 +50,13 @@ def test_nothing_is_read_that_can_run_code() -> None:
         }
         or name.split(".")[0] in {"pickle", "dill", "cloudpickle", "shelve"}
         or name in {"yaml.load", "yaml.unsafe_load", "yaml.full_load"}
+        or name.endswith((".get_single_data", ".get_data"))
         or any(word.arg == "shell" for word in call.keywords)
     }
     assert found == {
         ("plugins.py", "exec"),  # a user's own file, by its hash
         ("plugins.py", "compile"),
-        ("config.py", "yaml.load"),  # with a loader made from the safe one
+        ("config.py", "loader.get_single_data"),  # of a loader made from the safe one
         ("learning/world.py", "pickle.dumps"),
         ("learning/world.py", "pickle.loads"),
     }

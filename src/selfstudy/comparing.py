@@ -172,7 +172,8 @@ def _shared_splits(one: _Side, two: _Side, wanted: str | None) -> list[str]:
         raise ConfigError(f"{one.name} and {two.name} are not both scored on '{wanted}'{did_you_mean(wanted, shared)}")
     if not shared:
         raise ConfigError(
-            f"{one.name} is scored on {', '.join(of[0])} and {two.name} on {', '.join(of[1])}: not one split is shared"
+            f"{one.name} is scored on {', '.join(of[0])} and {two.name} on {', '.join(of[1])}: not one split is "
+            "shared; carry both runs out to their end, or name models that are scored on the same split: RUN:MODEL"
         )
     return [wanted] if wanted is not None else shared
 

@@ -25,7 +25,7 @@ def test_over_long_and_empty_prompts_are_refused_by_id(tokenizer):
     engine = make_engine(tiny_llama(VOCABULARY, max_position_embeddings=64), tokenizer, max_new_tokens=50)
     fits, over = make_requests([14, 15])
     engine.check([fits])
-    with pytest.raises(ModelError, match=r"p1 \(15\): .* 64 positions"):
+    with pytest.raises(ModelError, match=r"p1 \(15\): .* 64 positions of .*; lower sampling\.max_new_tokens"):
         engine.generate([fits, over])
     with pytest.raises(ModelError, match=r"empty: the prompt has no tokens"):
         engine.check([Request("empty", (), range(1))])
@@ -45,7 +45,7 @@ def test_a_window_nobody_passes_on_is_refused(tokenizer):
     model.config.sliding_window = 32
     engine = make_engine(model, tokenizer, max_new_tokens=30)
     engine.check(make_requests([2]))
-    with pytest.raises(ModelError, match="sliding_window=32"):
+    with pytest.raises(ModelError, match=r"sliding_window=32, .*; lower sampling\.max_new_tokens, or take"):
         engine.check(make_requests([3]))
 
 
@@ -62,7 +62,9 @@ def test_architectures_that_fail_the_probe_are_refused(tokenizer):
     with pytest.raises(ModelError, match="UMT5ForConditionalGeneration is not supported"):
         make_engine(UMT5ForConditionalGeneration(UMT5Config(**umt5, decoder_start_token_id=0)), tokenizer)
     bloom = BloomForCausalLM(BloomConfig(vocab_size=VOCABULARY, hidden_size=32, n_layer=2, n_head=4))
-    with pytest.raises(ModelError, match="BloomForCausalLM keeps its attention to itself"):
+    with pytest.raises(
+        ModelError, match="BloomForCausalLM keeps its attention to itself; take a model of another architecture"
+    ):
         make_engine(bloom, tokenizer)
     model = GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=1, n_head=4, n_positions=64))
     wpe = model.transformer.wpe
@@ -71,7 +73,7 @@ def test_architectures_that_fail_the_probe_are_refused(tokenizer):
         torch.arange(positions.shape[1])[None] % 64, wpe.weight * 50
     )
     model.generation_config.eos_token_id = 1
-    with pytest.raises(ModelError, match="ragged rows differ"):
+    with pytest.raises(ModelError, match=r"ragged rows differ .*; take a model of another architecture"):
         make_engine(model, tokenizer)
 
 
@@ -80,11 +82,15 @@ def test_logits_that_are_not_finite_stop_the_run(tokenizer):
     engine = make_engine(model, tokenizer, max_new_tokens=4)
     with torch.no_grad():
         model.lm_head.weight[5] = torch.nan
-    with pytest.raises(ModelError, match="p0: the model's logits are not finite"):
+    with pytest.raises(
+        ModelError, match=r"p0: the model's logits are not finite: .*; set it to float32, or use another"
+    ):
         engine.generate(make_requests([4]))
 
 
 def test_a_hook_may_not_end_a_completion(tokenizer):
     row = Row(0, 0, 0, 0, 0, [0], Scribe({5: Forced((7, 1))}))
-    with pytest.raises(PluginError, match=r"forces \[7, 1\], and one of these ends a completion"):
+    with pytest.raises(
+        PluginError, match=r"hook Scribe forces \[7, 1\], and one of these ends a completion, .*; leave that token out"
+    ):
         row.accept(5, 0.0, {1}, 10)

@@ -355,7 +355,10 @@ def _no_memory(run: _Run, part: Sequence[int]) -> TrainingError:
     said = f"{_problems(run, part)}: memory is too small to learn from {_tokens(run, part)} tokens at once"
     if run.settings.sharding == "fsdp":
         return TrainingError(f"{said}; lower tokens_per_batch, or set gradient_checkpointing")
-    return TrainingError(f"{said}, which cannot be split further; set gradient_checkpointing, or leave these out")
+    return TrainingError(
+        f"{said}, which cannot be split further; set gradient_checkpointing, or "
+        "leave these out by lower max_prompt_tokens or max_completion_tokens"
+    )
 
 
 def _problems(run: _Run, items: Sequence[int]) -> str:
@@ -370,11 +373,11 @@ def _not_finite(
     """Say which problems are to blame, before the optimizer step, while the weights are still good."""
     bad = [index for part, loss in zip(parts, losses, strict=True) if not math.isfinite(loss) for index in part]
     bad = run.world.joined(bad)
-    what = "the loss is" if bad else f"the gradient's norm is {norm}, it is"
+    what = "the loss is not finite" if bad else f"the loss is finite, but not its gradient (norm {norm})"
+    narrow = "" if run.compute.dtype == "float32" else f", or set compute.dtype: float32 (it is {run.compute.dtype})"
     return TrainingError(
-        f"step {step + 1}: {what} not finite; problems in the batch: {_problems(run, bad or batch)}. "
-        "Look at their completions, or lower "
-        f"learning_rate ({run.settings.learning_rate})"
+        f"step {step + 1}: {what}; problems in the batch: {_problems(run, bad or batch)}. Look at their completions, "
+        f"or lower learning_rate ({run.settings.learning_rate:g}){narrow}"
     )
 
 

@@ -62,7 +62,8 @@ def _check_eos(tokenizer: PreTrainedTokenizerBase) -> None:
         )
     if tokenizer.decode([eos], skip_special_tokens=True):
         raise ModelError(
-            f"EOS {tokenizer.eos_token!r} is an ordinary token, so that text may hold it; make it a special token"
+            f"EOS {tokenizer.eos_token!r} is an ordinary token, so that text may hold it; make it a special token "
+            "in tokenizer.json"
         )
 
 

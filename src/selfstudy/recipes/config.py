@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -59,6 +59,8 @@ class Config(Settings):
         track: Write losses, scores and the guard's looks to TensorBoard (in the run's folder) or to Weights & Biases as
             well; needs the extra of that name: ``pip install 'selfstudy[track]'``.
     """
+
+    in_commands: ClassVar[bool] = True
 
     recipe: Recipe = "dpo_st"
     seed: Annotated[int, Field(ge=0)] = 0
