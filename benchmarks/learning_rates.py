@@ -23,10 +23,11 @@ import torch
 from contenders.machine import processor
 from contenders.measure import markdown, report
 
+import selfstudy
 from selfstudy.config import load_tree
 from selfstudy.evaluation.metrics import paired_bootstrap
 from selfstudy.generation.engine import SamplingSettings
-from selfstudy.generation.solver import load_solver
+from selfstudy.generation.solver import load_policy, make_solver
 from selfstudy.judging.verdicts import judge
 from selfstudy.judging.verifiers import default_verifier, load_verifier
 from selfstudy.models.compute import Compute
@@ -37,7 +38,6 @@ from selfstudy.models.tokenizers import train_tokenizer
 from selfstudy.plugins import parse_spec
 from selfstudy.problems.sources import FAMILY, load_source, read_problems
 from selfstudy.recipes.config import Config
-from selfstudy.running import carry_out
 from selfstudy.selection.similarity import deduplicate
 from selfstudy.stages.preference import PreferenceSettings
 from selfstudy.stages.sft import SftSettings
@@ -92,7 +92,7 @@ def _row(preset: str, width: int, options: argparse.Namespace) -> list[str]:
         name = f"{preset}-{width}-{sft:g}-{dpo:g}"
         if options.loss:
             name += "-" + re.sub(r"[^\w.]+", "-", options.loss).strip("-")
-        done = carry_out(CONFIG, [*common, *rates], until=step, name=name, quiet=True).step(step)
+        done = selfstudy.run(CONFIG, [*common, *rates], until=step, name=name, quiet=True).step(step)
         assert done is not None
         assert done.artifact is not None
         return done.artifact
@@ -144,7 +144,8 @@ def count(folder: Path, problems: Sequence[Problem], threads: int) -> dict[str, 
     """Return the number of distinct right solutions of each problem."""
     sampling = SamplingSettings(temperature=0.7, max_new_tokens=128, max_batch_tokens=65536)
     compute = Compute(device="cpu", threads=threads)
-    solver = load_solver(folder, FormatSettings(), sampling, compute, seed=0, purpose="yield")
+    policy, form = load_policy(folder, FormatSettings(), compute)
+    solver = make_solver(policy, form, sampling, seed=0, purpose="yield")
     verifier = load_verifier(default_verifier())
     by_id = {problem.id: problem for problem in problems}
     right: dict[str, list[Completion]] = {problem.id: [] for problem in problems}

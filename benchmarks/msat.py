@@ -23,11 +23,11 @@ from statistics import fmean
 from contenders.machine import processor
 from contenders.measure import markdown, report
 
+import selfstudy
 from selfstudy.config import load_tree
 from selfstudy.problems.sources import read_problems
 from selfstudy.problems.sources.msat import Msat
 from selfstudy.recipes.config import Config
-from selfstudy.running import carry_out
 from selfstudy.storage.artifacts import Artifact
 
 CONFIG = "tiny_llama"
@@ -108,7 +108,7 @@ def _bases(common: Sequence[str]) -> tuple[Artifact, Artifact]:
 
 def _pretrained(name: str, overrides: Sequence[str]) -> Artifact:
     report(f"{name} …")
-    step = carry_out(CONFIG, overrides, until="pretrained", name=name, quiet=True).step("pretrained")
+    step = selfstudy.run(CONFIG, overrides, until="pretrained", name=name, quiet=True).step("pretrained")
     assert step is not None
     assert step.artifact is not None
     return step.artifact
@@ -118,7 +118,7 @@ def _accuracy(base: Artifact, solved: int, seed: int, common: Sequence[str]) -> 
     study = Path(__file__).with_name("study.yaml")
     made = [f"model={base.path}", f"problems.labelled={solved}", f"sft.max_steps={STEPS}", f"seed={seed}"]
     overrides = [*common, *made, "recipe=supervised", "evaluation.samples=0"]
-    results = carry_out(str(study), overrides, name=f"{base.path.name}-{solved}-{seed}", quiet=True)
+    results = selfstudy.run(str(study), overrides, name=f"{base.path.name}-{solved}-{seed}", quiet=True)
     return float(results.scores["sft", "test"]["accuracy"]["value"])
 
 

@@ -17,9 +17,9 @@ from contenders.machine import processor
 from contenders.measure import markdown, report
 from study import BASES, outcomes
 
+import selfstudy
 from selfstudy.evaluation.metrics import Interval, paired_bootstrap, proportion
 from selfstudy.report.results import Results
-from selfstudy.running import carry_out
 
 ASDIV, GSM8K = Path(__file__).with_name("asdiv.yaml"), "gsm8k_tiny"
 FOLDS = range(5)
@@ -48,7 +48,7 @@ def _asdiv(model: str, root: Path) -> None:
         report(f"{name} …")
         folds = [f"problems.{which}.fold={fold}" for which in ("train", "test")]
         overrides = [*common, *folds, f"recipe={METHODS[method]}", f"sft.max_steps={steps}"]
-        return carry_out(str(ASDIV), overrides, name=name, quiet=True)
+        return selfstudy.run(str(ASDIV), overrides, name=name, quiet=True)
 
     on_dev = {steps: run("SFT", 0, steps).scores["sft", "dev"]["accuracy"]["value"] for steps in STEPS}
     steps = max(on_dev, key=lambda steps: on_dev[steps])
@@ -76,7 +76,7 @@ def _gains(method: str, found: Mapping[str, Mapping[str, float]]) -> list[str]:
 
 
 def _gsm8k(model: str, root: Path) -> None:
-    results = carry_out(
+    results = selfstudy.run(
         GSM8K, [f"model={model}", f"root={root}", "compute.threads=1"], name=f"{model}-gsm8k", quiet=True
     )
     splits = [split for split in results.splits if split != "dev"]

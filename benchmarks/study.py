@@ -28,8 +28,8 @@ import numpy.typing as npt
 from contenders.machine import processor
 from contenders.measure import markdown, report
 
+import selfstudy
 from selfstudy.report.results import Results
-from selfstudy.running import carry_out
 
 CONFIG = Path(__file__).with_suffix(".yaml")
 BASES = {"causal": "tiny-llama", "seq2seq": "tiny-t5"}
@@ -134,7 +134,7 @@ class Study:
         overrides = [*made, f"seed={seed}", f"root={self.root}", f"recipe={row.recipe}", *row.overrides]
         name = "-".join([self.family, str(self.solved), str(steps), *row.name.replace(",", "").split(), str(seed)])
         report(f"{name} …")
-        return carry_out(str(CONFIG), overrides, until=until, name=name, quiet=True)
+        return selfstudy.run(str(CONFIG), overrides, until=until, name=name, quiet=True)
 
     def choose_steps(self) -> None:
         """Take the largest number of SFT steps that is within a standard error of the best one on dev."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +15,15 @@ import yaml
 from rich.console import Console
 from rich.text import Text
 
-from selfstudy.asking import (
-    coloured,
-    draw_judged,
-    evaluate_model,
-    export_step,
-    find_model,
-    find_problems,
-    sample_to_file,
-    solve_questions,
-)
+import selfstudy
+from selfstudy.asking import coloured, find_model, sample_to_file, show_scores, show_solutions
 from selfstudy.cli import main
 from selfstudy.errors import ConfigError, DataError, ModelError
+from selfstudy.exporting import export_step
 from selfstudy.models.format import read_format
 from selfstudy.models.load import load_model, load_tokenizer, save_model
 from selfstudy.models.tokenizers import train_tokenizer
 from selfstudy.report.results import Results, read_results
-from selfstudy.running import carry_out
 from selfstudy.storage.records import read_records
 from selfstudy.types import Completion, Example, Pair, Problem, Sample
 from tests.fakes import CORPUS, tiny_llama
@@ -49,7 +42,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tokenizer = train_tokenizer(CORPUS, "causal", 320)
         save_model(tiny_llama(len(tokenizer)), tokenizer, Path("base"), {})
         Path("mine.yaml").write_text(yaml.safe_dump({**SMALL, "model": "./base", "evaluation": {"samples": 0}}))
-        carry_out("mine.yaml", quiet=True)
+        selfstudy.run("mine.yaml", quiet=True)
     return folder
 
 
@@ -80,13 +73,13 @@ def test_models_are_found_by_run_step_and_folder() -> None:
     assert Path(find_model("mine:sft", ROOT).verifier.name).name == "parity.py"
     assert find_model("mine:sft", ROOT).sampling.max_new_tokens == SMALL["sampling"]["max_new_tokens"]
     bare = find_model("base", ROOT)
-    assert (bare.folder, bare.problems, bare.verifier.name) == (Path("base"), None, "numeric")
+    assert (bare.folder, bare.data, bare.verifier.name) == (Path("base"), None, "numeric")
     with pytest.raises(ConfigError, match="run mine has no model 'dpo1'; did you mean 'dpo-1'"):
         find_model("mine:dpo1", ROOT)
     with pytest.raises(ConfigError, match="no run 'mein' below .*; there are: mine"):  # noqa: RUF043
         find_model("mein", ROOT)
     with pytest.raises(ModelError, match="not a model folder"):
-        find_model("mine:pairs-1", ROOT).solver(seed=0, purpose="x", temperature=0, calculator=True)
+        find_model("mine:pairs-1", ROOT).solver("x", seed=0, temperature=0, calculator=True)
 
 
 def test_a_run_goes_before_a_folder_of_the_same_name() -> None:
@@ -98,7 +91,7 @@ def test_a_run_goes_before_a_folder_of_the_same_name() -> None:
 
 
 def test_a_model_that_is_not_made_yet(tmp_path: Path) -> None:
-    carry_out("mine.yaml", ["seed=5", f"root={tmp_path}"], name="half", until="problems", quiet=True)
+    selfstudy.run("mine.yaml", ["seed=5", f"root={tmp_path}"], name="half", until="problems", quiet=True)
     with pytest.raises(ConfigError, match="run half has not made 'best' yet; carry it out, or name another: RUN:STEP"):
         find_model("half", tmp_path)
     with pytest.raises(ConfigError, match="step 'pairs-1' of run half has not been carried out yet; carry it out"):
@@ -107,18 +100,18 @@ def test_a_model_that_is_not_made_yet(tmp_path: Path) -> None:
 
 def test_problems_are_splits_or_sources() -> None:
     asked = find_model("mine", ROOT)
-    assert [p.id for p in find_problems("dev", asked)] == [f"word_problems/dev/{n:05d}" for n in range(6)]
-    assert len(find_problems("labelled", asked)) == 30
-    assert len(find_problems("{name: word_problems, count: 4}", asked)) == 4
-    assert len(find_problems("{name: word_problems, count: 4}", find_model("base", ROOT))) == 4
+    assert [p.id for p in asked.problems("dev")] == [f"word_problems/dev/{n:05d}" for n in range(6)]
+    assert len(asked.problems("labelled")) == 30
+    assert len(asked.problems("{name: word_problems, count: 4}")) == 4
+    assert len(find_model("base", ROOT).problems("{name: word_problems, count: 4}")) == 4
     with pytest.raises(
         ConfigError, match=r"neither a split of the run \(dev, labelled, test, unlabelled\) nor a source"
     ):
-        find_problems("tset", asked)
+        asked.problems("tset")
     with pytest.raises(ConfigError, match="not valid YAML"):
-        find_problems("{name: ", asked)
+        asked.problems("{name: ")
     with pytest.raises(DataError, match="no such file"):
-        find_problems("{name: tabular, path: none.csv}", asked)
+        asked.problems("{name: tabular, path: none.csv}")
 
 
 def test_samples_with_their_verdicts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,7 +122,7 @@ def test_samples_with_their_verdicts(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert [(line["problem_id"], line["index"]) for line in found] == [
         (f"word_problems/dev/{n:05d}", k) for n in range(6) for k in range(3)
     ]
-    problems = {p.id: p for p in find_problems("dev", find_model("mine", ROOT))}
+    problems = {p.id: p for p in find_model("mine", ROOT).problems("dev")}
     for line in found:
         assert line["question"] == problems[line["problem_id"]].question
         assert line["answer"] == problems[line["problem_id"]].answer
@@ -145,50 +138,60 @@ def test_samples_with_their_verdicts(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert again.read_bytes() == out.read_bytes() != other.read_bytes()
 
 
-def test_evaluation_counts_what_was_drawn(capsys: pytest.CaptureFixture[str]) -> None:
-    metrics = evaluate_model(
-        "mine:sft", "test", samples=5, temperature=20.0, calculator=True, seed=3, as_json=False, root=ROOT
-    )
-    shown = capsys.readouterr().out
-    assert "6 problems: accuracy" in shown
-    assert "pass@5" in shown
-    assert "maj@1" in shown
+def test_evaluation_counts_what_was_drawn() -> None:
     asked = find_model("mine:sft", ROOT)
-    problems = find_problems("test", asked)
-    solver = asked.solver(seed=3, purpose="evaluate", temperature=20.0, calculator=True)
-    right: dict[str, int] = {}
-    for sample, verdict in draw_judged(asked, solver, problems, 5):
-        assert sample.problem_id == verdict.problem_id
-        right[sample.problem_id] = right.get(sample.problem_id, 0) + (verdict.outcome == "right")
-    assert sum(right.values())
-    assert metrics["pass_at"]["1"]["value"] == pytest.approx(sum(right.values()) / 30)
-    assert metrics["pass_at"]["5"]["value"] == pytest.approx(sum(n > 0 for n in right.values()) / 6)
+    problems = asked.problems("test")
+    metrics = asked.evaluate(problems, samples=5, temperature=20.0, seed=3)
+    solver = asked.solver("evaluate", temperature=20.0, calculator=True, seed=3)
+    right = Counter(
+        sample.problem_id
+        for sample in solver.draw(solver.requests(problems, range(5)))
+        if len(sample.completion.text) % 2 == 0 and sample.completion.finish == "stop"
+    )
+    assert right.total()
+    assert metrics["pass_at"]["1"]["value"] == pytest.approx(right.total() / 30)
+    assert metrics["pass_at"]["5"]["value"] == pytest.approx(len(right) / 6)
     # Greedy accuracy is what the run itself measured, whatever the seed.
     assert metrics["accuracy"] == results().scores["sft", "test"]["accuracy"]
 
 
-def test_evaluation_as_json_without_samples(capsys: pytest.CaptureFixture[str]) -> None:
-    metrics = evaluate_model(
-        "base", "{name: word_problems, count: 3}", samples=0, temperature=0.7, calculator=False, seed=0, as_json=True,
-        root=ROOT,
-    )  # fmt: skip
-    assert json.loads(capsys.readouterr().out) == metrics
+def test_scores_are_shown_as_lines_or_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    options = {"temperature": 20.0, "calculator": False, "seed": 0, "root": ROOT}
+    show_scores("mine:sft", "test", samples=5, as_json=False, **options)
+    shown = capsys.readouterr().out
+    assert "6 problems: accuracy" in shown
+    assert "pass@5" in shown
+    assert "maj@1" in shown
+    source = "{name: word_problems, count: 3}"
+    show_scores("base", source, samples=0, as_json=True, **options)
+    metrics = json.loads(capsys.readouterr().out)
+    base = find_model("base", ROOT)
+    assert metrics == base.evaluate(base.problems(source), calculator=False)
     assert "pass_at" not in metrics
     assert metrics["accuracy"]["n"] == 3
+
+
+def test_questions_are_solved_together_as_they_are_one_by_one() -> None:
+    asked = find_model("mine:sft", ROOT)
+    questions = ["Tom has 3 apples. How many?", "Ann buys 4 pens and 2 cups. How many things does she buy?"]
+    together = asked.solve(questions)
+    assert [sample.problem_id for sample in together] == ["asked/0", "asked/1"]
+    assert [s.completion.text for s in together] == [asked.solve([q])[0].completion.text for q in questions]
+    hot = [asked.solve(questions, temperature=20.0, seed=seed) for seed in (0, 0, 1)]
+    assert hot[0] == hot[1] != hot[2]
 
 
 def test_the_calculator_can_be_left_out() -> None:
     asked = find_model("mine:sft", ROOT)
     hooks = [
-        asked.solver(seed=0, purpose="x", temperature=1.0, calculator=on).engine.settings.hook.name
-        for on in (True, False)
+        asked.solver("x", seed=0, temperature=1.0, calculator=on).engine.settings.hook.name for on in (True, False)
     ]
     assert hooks == ["calculator", "off"]
 
 
 def test_what_the_calculator_wrote_is_coloured_and_nothing_is_lost() -> None:
     """The markup, taken away again, is the text; the coloured spans are the forced tokens' text."""
-    solver = find_model("mine:sft", ROOT).solver(seed=0, purpose="x", temperature=0, calculator=True)
+    solver = find_model("mine:sft", ROOT).solver("x", seed=0, temperature=0, calculator=True)
     text = "He has [b] 12 + 3 = <<12+3=15>>15, then <<15*2=30>>30."
     encoding = solver.format.tokenizer(text, add_special_tokens=False)
     ids, spots = encoding["input_ids"], []
@@ -220,7 +223,7 @@ def test_questions_are_asked_until_an_empty_line_or_the_end(
         return line
 
     monkeypatch.setattr("selfstudy.asking.console.input", read)
-    solve_questions("mine", None, calculator=True, temperature=0.0, root=ROOT)
+    show_solutions("mine", None, calculator=True, temperature=0.0, root=ROOT)
     assert capsys.readouterr().out.count("log-probability") == 2
     assert next(typed, "all read") == "all read"
 
@@ -233,7 +236,7 @@ def drawn_by_hand(monkeypatch: pytest.MonkeyPatch) -> str:
     at = text.index("=15>>") + 1
     span = (encoding.char_to_token(at), encoding.char_to_token(at + 3) + 1)
     sample = Sample("asked/0", 0, Completion(text, tuple(encoding["input_ids"]), (span,)), -1.5)
-    monkeypatch.setattr("selfstudy.asking.Solver.draw", lambda *_: [sample])
+    monkeypatch.setattr("selfstudy.generation.solver.Solver.draw", lambda *_: [sample])
     return text
 
 
@@ -244,7 +247,7 @@ def test_what_the_calculator_wrote_is_green_on_a_terminal_alone(monkeypatch: pyt
         colours = "standard" if terminal else None
         there = Console(file=out, force_terminal=terminal, color_system=colours, highlight=False)
         monkeypatch.setattr("selfstudy.asking.console", there)
-        solve_questions("mine", "How many?", calculator=True, temperature=0.0, root=ROOT)
+        show_solutions("mine", "How many?", calculator=True, temperature=0.0, root=ROOT)
         assert shown in out.getvalue()
         assert ("\x1b" in out.getvalue()) == terminal
 
@@ -374,6 +377,6 @@ def test_a_disk_that_cannot_be_written_is_no_traceback(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("selfstudy.running.carry_out", full)
+    monkeypatch.setattr("selfstudy.running.run", full)
     assert command("run", "mine.yaml") == 2
     assert "No space left on device; what was finished is kept" in " ".join(capsys.readouterr().err.split())

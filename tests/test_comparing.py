@@ -208,3 +208,14 @@ def test_json_from_the_command_line(root: Path, capsys: pytest.CaptureFixture[st
     assert found["splits"].keys() == {"test"}
     assert found["settings"]["sft.lr"] == [0.001, 0.5]
     assert found["cost_a"]["flops"] == 7
+
+
+def test_what_to_do_where_no_split_is_shared(root: Path) -> None:
+    plan = root / "runs" / "two" / "plan.json"
+    lines = json.loads(plan.read_text())
+    write_json(
+        plan,
+        [{**line, "about": {**line["about"], "split": "else"}} if "split" in line["about"] else line for line in lines],
+    )
+    with pytest.raises(ConfigError, match=r"not one split is shared; carry both runs out to their end, or name models"):
+        compare("one", "two", root)

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+import selfstudy
 from selfstudy.cli import main
 from selfstudy.errors import StorageError
 from selfstudy.keeping import collect, verify_run
 from selfstudy.models.load import save_model
 from selfstudy.models.tokenizers import train_tokenizer
 from selfstudy.report.results import read_plan, read_results
-from selfstudy.running import carry_out
 from selfstudy.storage.artifacts import Store
 from tests.fakes import CORPUS, tiny_llama
 from tests.system.conftest import PARITY, SMALL
@@ -36,7 +36,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tokenizer = train_tokenizer(CORPUS, "causal", 320)
         save_model(tiny_llama(len(tokenizer)), tokenizer, Path("model"), {})
         Path("mine.yaml").write_text(yaml.safe_dump({**SMALL, "model": "model"}))
-        carry_out("mine.yaml", until=LAST, name="mine", quiet=True)
+        selfstudy.run("mine.yaml", until=LAST, name="mine", quiet=True)
     return folder
 
 
@@ -49,7 +49,7 @@ def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def again(**more: str) -> None:
-    carry_out("mine.yaml", until=LAST, name="mine", quiet=True, **more)  # type: ignore[arg-type]
+    selfstudy.run("mine.yaml", until=LAST, name="mine", quiet=True, **more)  # type: ignore[arg-type]
 
 
 def folders() -> list[Path]:
@@ -222,7 +222,7 @@ def test_a_root_may_be_moved_and_a_runs_folder_alone_may_not(here: Path, capsys:
     assert verify_run("elsewhere/runs/mine", Path("nowhere"))
     assert verify_run("mine", Path("elsewhere"))
     before = sorted(Path("elsewhere/artifacts").iterdir())
-    carry_out("mine.yaml", ["root=elsewhere"], until=LAST, name="mine", quiet=True)
+    selfstudy.run("mine.yaml", ["root=elsewhere"], until=LAST, name="mine", quiet=True)
     assert sorted(Path("elsewhere/artifacts").iterdir()) == before
     Path("other/place").mkdir(parents=True)
     shutil.move("elsewhere/runs/mine", "other/place/mine")

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 from selfstudy.config import Place
-from selfstudy.errors import ConfigError
+from selfstudy.errors import ConfigError, ModelError
 from selfstudy.pipeline import Leaf, Plan, leaf, run, select
 from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage
 from selfstudy.storage.artifacts import Store
@@ -110,3 +110,14 @@ def test_until_and_only(tmp_path: Path, ctx: Context) -> None:
     assert calls == ["a", "b", "c"]
     with pytest.raises(ConfigError, match="no step named 'tree'; did you mean 'three'"):
         select(p, until="tree")
+
+
+def test_an_error_names_the_step_and_stays_of_its_kind(
+    tmp_path: Path, ctx: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cannot(*_: object) -> dict[str, Any]:
+        raise ModelError("the model is damaged; fetch it again")
+
+    monkeypatch.setattr(Say, "run", cannot)
+    with pytest.raises(ModelError, match=r"^step one: the model is damaged; fetch it again$"):
+        run(plan().steps, Store(tmp_path), ctx)

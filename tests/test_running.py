@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
+import selfstudy
 from selfstudy import running
 from selfstudy.errors import ConfigError, PluginError, StorageError
-from selfstudy.recipes.prepare import find_run, prepare
-from selfstudy.report.results import read_results
-from selfstudy.running import carry_out, show_plan, show_report, show_status
+from selfstudy.recipes.prepare import prepare
+from selfstudy.report.results import find_results, find_run, read_results
+from selfstudy.running import show_plan, show_report, show_status
 from tests.system.conftest import small  # noqa: F401  (a fixture)
 
 ROOT = Path("selfstudy-runs")
@@ -38,7 +39,7 @@ def events() -> list[dict[str, Any]]:
 
 
 def test_a_whole_run_as_it_is_seen(config: str, capsys: pytest.CaptureFixture[str]) -> None:
-    carry_out(config, ["evaluation.samples=0"], name="causal")
+    selfstudy.run(config, ["evaluation.samples=0"], name="causal")
     shown = capsys.readouterr().out
     steps = len(read_results(MINE).steps)
     assert f"causal: {steps} steps, in {MINE}" in flat(shown)
@@ -53,7 +54,7 @@ def test_a_whole_run_as_it_is_seen(config: str, capsys: pytest.CaptureFixture[st
     assert f"report: {MINE / 'report.html'}" in flat(shown)
     assert "All " in (MINE / "report.html").read_text("utf-8")
     assert shown.count("done before") == 0
-    carry_out(config, ["evaluation.samples=0"], name="causal")
+    selfstudy.run(config, ["evaluation.samples=0"], name="causal")
     assert capsys.readouterr().out.count("done before") == sum(
         "part_of" not in s.about for s in read_results(MINE).steps
     )
@@ -72,14 +73,14 @@ def test_a_second_process_is_told_who_carries_out_the_run_and_changes_nothing(co
         prepare(config).held(),
         pytest.raises(StorageError, match=f"run causal is being made by {holder}.*; wait for it, or stop it and run"),
     ):
-        carry_out(config, ["rounds=2"], name="causal", quiet=True)
+        selfstudy.run(config, ["rounds=2"], name="causal", quiet=True)
     assert not list(MINE.iterdir())
 
 
 def test_what_a_dead_process_held_is_taken_over(config: str) -> None:
     MINE.mkdir(parents=True)
     (MINE / ".lock").write_text("process 1 on elsewhere")
-    carry_out(config, name="causal", quiet=True, until="problems")
+    selfstudy.run(config, name="causal", quiet=True, until="problems")
     assert not (MINE / ".lock").exists()
 
 
@@ -87,19 +88,19 @@ def test_a_report_that_cannot_be_written_is_said_and_changes_nothing_else(
     config: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("selfstudy.report.page.gather", lambda run: {}["no such thing"])
-    results = carry_out(config, until="problems")
+    results = selfstudy.run(config, until="problems")
     assert results.step("problems").artifact
     captured = capsys.readouterr()
     assert "the report could not be written: KeyError: 'no such thing'" in flat(captured.err)
     assert "to try again: selfstudy report causal" in flat(captured.err)
     assert "report:" not in captured.out
     with pytest.raises(ConfigError, match="step 'dpo-1' needs 'sft'"):  # the run's own error
-        carry_out(config, only="dpo-1", quiet=True)
+        selfstudy.run(config, only="dpo-1", quiet=True)
     assert "the report could not be written" in flat(capsys.readouterr().err)
 
 
 def test_a_report_on_demand_imports_nothing_of_the_run(config: str, capsys: pytest.CaptureFixture[str]) -> None:
-    carry_out(config, until="pair-samples-1", quiet=True)
+    selfstudy.run(config, until="pair-samples-1", quiet=True)
     (MINE / "report.html").unlink()
     Path("parity.py").write_text("raise RuntimeError('imported')")
     (MINE / "parity.py").write_text("raise RuntimeError('imported')")
@@ -115,21 +116,21 @@ def test_quiet_prints_nothing_even_on_a_terminal(
     config: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(type(running.console), "is_terminal", property(lambda self: True))
-    carry_out(config, until="sft", quiet=True)
+    selfstudy.run(config, until="sft", quiet=True)
     captured = capsys.readouterr()
     assert captured.out == captured.err == ""
 
 
 def test_until_only_and_what_a_half_done_run_looks_like(config: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ConfigError, match="no step named 'stf'; did you mean 'sft'"):
-        carry_out(config, until="stf", quiet=True)
+        selfstudy.run(config, until="stf", quiet=True)
     assert not ROOT.exists() or not MINE.exists()
     with pytest.raises(ConfigError, match="step 'sft' needs 'problems', which does not exist yet"):
-        carry_out(config, only="sft", quiet=True)
+        selfstudy.run(config, only="sft", quiet=True)
     assert events()[-1]["event"] == "run_stopped"
     assert "needs 'problems'" in events()[-1]["message"]
 
-    results = carry_out(config, until="sft")
+    results = selfstudy.run(config, until="sft")
     assert results.step("sft").artifact
     assert results.chosen is None
     capsys.readouterr()
@@ -143,13 +144,13 @@ def test_until_only_and_what_a_half_done_run_looks_like(config: str, capsys: pyt
     done = sum(step.artifact is not None for step in results.steps)
     assert f"causal: {done} of {len(results.steps)} steps, last event run_finished" in flat(shown)
 
-    carry_out(config, only="evaluate/sft/dev/greedy", quiet=True)
+    selfstudy.run(config, only="evaluate/sft/dev/greedy", quiet=True)
     assert read_results(MINE).step("evaluate/sft/dev/greedy").artifact
     assert read_results(MINE).step("evaluate/sft/dev").artifact is None
 
 
 def test_status_as_json(config: str, capsys: pytest.CaptureFixture[str]) -> None:
-    results = carry_out(config, until="sft", quiet=True)
+    results = selfstudy.run(config, until="sft", quiet=True)
     show_status("causal", ROOT, as_json=True)
     found = json.loads(capsys.readouterr().out)
     done = sum(step.artifact is not None for step in results.steps)
@@ -178,7 +179,7 @@ def test_a_run_that_died(config: str, capsys: pytest.CaptureFixture[str], monkey
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(running, "Events", Deadly)
-        carry_out(config, quiet=True)
+        selfstudy.run(config, quiet=True)
     with (MINE / "events.jsonl").open("a") as file:  # killed in the middle of a line
         file.write('{"time": 1, "eve')
     capsys.readouterr()
@@ -188,7 +189,7 @@ def test_a_run_that_died(config: str, capsys: pytest.CaptureFixture[str], monkey
     assert "last event run_stopped" in shown
     show_plan(config)
     assert "to continue" in capsys.readouterr().out
-    carry_out(config, until="sft")
+    selfstudy.run(config, until="sft")
     assert "sft: continuing" in capsys.readouterr().out
     assert [e["event"] for e in events()].count("run_finished") == 1  # every line can be read
 
@@ -196,8 +197,8 @@ def test_a_run_that_died(config: str, capsys: pytest.CaptureFixture[str], monkey
 def test_a_damaged_run_is_said_to_be_damaged_and_hides_no_other(
     config: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    carry_out(config, until="sft", quiet=True)
-    carry_out(config, ["seed=1"], until="problems", quiet=True, name="other")
+    selfstudy.run(config, until="sft", quiet=True)
+    selfstudy.run(config, ["seed=1"], until="problems", quiet=True, name="other")
     weights = read_results(MINE).step("sft").artifact.path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-10])
     show_status(None, ROOT)
@@ -208,7 +209,7 @@ def test_a_damaged_run_is_said_to_be_damaged_and_hides_no_other(
     with pytest.raises(StorageError, match=r"model\.safetensors has .* bytes instead of"):
         show_status("causal", ROOT)
     with pytest.raises(StorageError, match=r"delete .* and run again"):
-        carry_out(config, until="sft", quiet=True)
+        selfstudy.run(config, until="sft", quiet=True)
 
 
 def test_status_of_runs_that_have_no_events_and_of_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -230,7 +231,7 @@ def test_a_run_is_found_by_name_by_path_and_from_within(tmp_path: Path, monkeypa
     folder = tmp_path / "runs" / "quickstart"
     assert find_run("quickstart", tmp_path) == find_run(str(folder), Path("elsewhere")) == folder
     monkeypatch.chdir(folder)
-    assert read_results(find_run(".", Path("elsewhere"))).step("sft").artifact is None
+    assert find_results(".", Path("elsewhere")).step("sft").artifact is None
     assert find_run(".", Path("elsewhere")) == folder
 
 
@@ -253,7 +254,7 @@ def test_a_fault_of_a_verifier_stops_the_run_and_what_was_made_is_kept(
     fault = "if text and '####' not in text:\n            raise KeyError(text)\n        return"  # worked solutions pass
     Path("faulty.py").write_text(body.replace("return", fault))
     with pytest.raises(PluginError, match=r"verifier Faulty: problem word_problems/dev/.*, sample 0: raised KeyError"):
-        carry_out(config, quiet=True)
+        selfstudy.run(config, quiet=True)
     assert "It failed at evaluate/sft/dev/greedy/verdicts" in (MINE / "report.html").read_text("utf-8")
     assert read_results(MINE).step("sft").artifact
     assert [e["event"] for e in events()][-1] == "run_stopped"
@@ -290,8 +291,8 @@ def test_whoever_stops_a_run_is_told_that_it_goes_on(
 
     monkeypatch.setattr(running, "run_steps", stopped)
     with pytest.raises(KeyboardInterrupt):
-        carry_out(small("causal"), quiet=True)
+        selfstudy.run(small("causal"), quiet=True)
     assert capsys.readouterr().err == ""
     with pytest.raises(KeyboardInterrupt):
-        carry_out(small("causal"))
+        selfstudy.run(small("causal"))
     assert "the same command goes on from here" in flat(capsys.readouterr().err)

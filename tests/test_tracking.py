@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+import selfstudy
 from selfstudy.errors import ConfigError
 from selfstudy.report.results import read_results
-from selfstudy.running import carry_out
 from selfstudy.tracking import Tracker
 from tests.system.conftest import small  # noqa: F401  (a fixture)
 
@@ -107,7 +107,7 @@ def test_a_run_is_tracked_and_survives_its_tracker(
 ) -> None:
     config = small("causal")
     run = Path("selfstudy-runs") / "runs"
-    carry_out(config, ["track=tensorboard"], until="dpo-1", name="tracked")
+    selfstudy.run(config, ["track=tensorboard"], until="dpo-1", name="tracked")
     assert board.closed
     steps = {
         tag: sorted(at for name, _, at in board.written if name == tag) for tag in ("sft/loss", "dpo-1/guard/yield")
@@ -117,10 +117,10 @@ def test_a_run_is_tracked_and_survives_its_tracker(
     assert "track:" not in capsys.readouterr().out
 
     board.fail_at = len(board.written) + 5
-    results = carry_out(config, ["track=tensorboard"], name="tracked")
+    results = selfstudy.run(config, ["track=tensorboard"], name="tracked")
     assert results.chosen
     assert capsys.readouterr().out.count("track: tensorboard failed (OSError: no space left)") == 1
-    plain = carry_out(config, name="plain", quiet=True)
+    plain = selfstudy.run(config, name="plain", quiet=True)
     assert [step.artifact for step in plain.steps] == [step.artifact for step in results.steps]
     assert (run / "tracked" / "events.jsonl").read_text().count("tracking_failed") == 1
     assert read_results(run / "tracked").chosen == plain.chosen

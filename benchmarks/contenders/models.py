@@ -10,6 +10,7 @@ from statistics import fmean
 import torch
 from transformers import PreTrainedModel
 
+import selfstudy
 from contenders.measure import report
 from contenders.ours import Ours
 from contenders.task import Task
@@ -20,7 +21,6 @@ from selfstudy.models.presets import build, create, find_preset
 from selfstudy.models.tokenizers import Family, train_tokenizer
 from selfstudy.plugins import parse_spec
 from selfstudy.problems.sources import FAMILY, load_source, read_problems
-from selfstudy.running import carry_out
 from selfstudy.types import Problem
 
 CONFIG = Path(__file__).parents[1] / "gsm8k_base.yaml"
@@ -39,7 +39,7 @@ def trained(kind: Family, cache: Path) -> Path:
     """Return the folder of a family's model, trained the first time."""
     preset = PRESETS[kind]
     overrides = [f"model={preset}", f"root={cache}"]
-    step = carry_out(str(CONFIG), overrides, until="sft", name=preset, quiet=True).step("sft")
+    step = selfstudy.run(str(CONFIG), overrides, until="sft", name=preset, quiet=True).step("sft")
     assert step is not None
     assert step.artifact is not None
     return step.artifact.path

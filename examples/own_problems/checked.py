@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 
+from selfstudy import Judgement, Problem, Verifier
 from selfstudy.judging.answers import find_answer, normalise, values_equal
 from selfstudy.judging.expressions import calculate
 from selfstudy.judging.notation import ANGLE
-from selfstudy.judging.verifiers import Judgement, Verifier
-from selfstudy.types import Problem
 
 _ANNOTATION = re.compile(r"<<([^<>=]*)=([^<>]*)>>")
 

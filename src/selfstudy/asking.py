@@ -1,140 +1,194 @@
-"""Using what a run made: draw from a model, score it, ask it, export it or what it learned from."""
+"""Asking a finished model: what ``selfstudy sample``, ``evaluate`` and ``solve`` do."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import yaml
 from rich.markup import escape
+from transformers import PreTrainedModel
 
 from selfstudy.config import parse_yaml
 from selfstudy.console import console, progress, summary
 from selfstudy.errors import ConfigError, did_you_mean
 from selfstudy.generation.engine import SamplingSettings
 from selfstudy.generation.hooks import FAMILY as HOOKS
-from selfstudy.generation.solver import Solver, load_solver
+from selfstudy.generation.solver import Solver, load_policy, make_solver
 from selfstudy.judging.answers import DEFAULT_FINDER, AnswerFinder
 from selfstudy.judging.judges import judged_by
 from selfstudy.judging.verifiers import default_verifier
 from selfstudy.models.compute import Compute
-from selfstudy.models.format import Format, bind, read_format
-from selfstudy.models.load import family, load_config, load_model, load_tokenizer, save_model
+from selfstudy.models.format import Format, read_format
 from selfstudy.models.resolve import packaged_models
 from selfstudy.plugins import PluginSpec, parse_spec
 from selfstudy.problems.sources import FAMILY, load_source, read_problems
 from selfstudy.recipes.config import Config
-from selfstudy.recipes.prepare import find_run
-from selfstudy.report.results import Results, read_results
-from selfstudy.stages.base import read_split
+from selfstudy.report.results import find_results
+from selfstudy.stages.base import Metrics, read_split
 from selfstudy.stages.evaluate import score_problem, summarise
-from selfstudy.storage.artifacts import Artifact, Store
-from selfstudy.storage.atomic import publish_folder, replacing
+from selfstudy.storage import DEFAULT_ROOT
+from selfstudy.storage.artifacts import Artifact
+from selfstudy.storage.atomic import replacing
 from selfstudy.storage.judged import Judged
-from selfstudy.storage.records import read_records
-from selfstudy.types import SILENT, Completion, Example, Pair, Problem
+from selfstudy.types import SILENT, Completion, Problem, Sample
+
+_KS = (1, 5, 10, 50, 100)  # of pass@k and maj@k, as far as there are samples
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A model that somebody named, with what its run knows of it.
+class Model:
+    """A trained model and what its run knows of it; the weights are loaded when it is first asked.
+
+    Equal questions get equal samples: a draw depends on the problem's id, the sample's index and ``seed`` alone.
 
     Attributes:
-        folder: The model.
+        folder: A plain ``transformers`` folder.
         verifier: The run's, or the numeric one.
         verifier_timeout: Seconds that it may take for a verdict, where it is one of somebody's own.
         sampling: The run's, or the defaults.
         compute: The run's, or the defaults.
-        problems: The run's problems; None for a bare folder.
+        data: The run's problems; None for a bare folder.
     """
 
     folder: Path
-    verifier: PluginSpec
-    verifier_timeout: float
-    sampling: SamplingSettings
-    compute: Compute
-    problems: Artifact | None
+    verifier: PluginSpec = field(default_factory=default_verifier)
+    verifier_timeout: float = SILENT.verifier_timeout
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    compute: Compute = field(default_factory=Compute)
+    data: Artifact | None = None
 
-    def solver(self, *, seed: int, purpose: str, temperature: float, calculator: bool) -> Solver:
-        """Load the model, with other sampling settings than it was trained with where asked."""
+    def problems(self, name: str) -> list[Problem]:
+        """Return one of the run's splits, such as ``test``, or the problems of a source given as YAML.
+
+        Raises:
+            SelfstudyError: Neither a split of the run nor a source.
+        """
+        if self.data is not None:
+            for split in (name, f"transfer-{name}"):
+                if (self.data.path / f"{split}.jsonl").is_file():
+                    return read_split(self.data, split)
+        try:
+            spec = parse_spec(FAMILY, parse_yaml(name, "problems"))
+        except ValueError as error:
+            splits = sorted(p.stem for p in self.data.path.glob("*.jsonl")) if self.data else []
+            raise ConfigError(
+                f"problems '{name}': neither a split of the run ({', '.join(splits)}) nor a source: {error}"
+            ) from None
+        problems, _ = read_problems(load_source(spec), on_bad_rows="refuse")
+        return problems
+
+    def solve(
+        self, questions: Sequence[str], *, temperature: float = 0.0, calculator: bool = True, seed: int = 0
+    ) -> list[Sample]:
+        """Draw one solution of each question, all of them together; a temperature of 0 is greedy."""
+        problems = [Problem(f"asked/{number}", question, "") for number, question in enumerate(questions)]
+        return _draw(self.solver("solve", temperature=temperature, calculator=calculator, seed=seed), problems, 1)
+
+    def sample(
+        self,
+        problems: Sequence[Problem],
+        n: int = 1,
+        *,
+        temperature: float = 0.7,
+        calculator: bool = True,
+        seed: int = 0,
+    ) -> list[Judged]:
+        """Draw n samples of every problem, and judge each with the run's verifier.
+
+        Returns:
+            Samples with their verdicts, problem by problem.
+        """
+        solver = self.solver("sample", temperature=temperature, calculator=calculator, seed=seed)
+        return self._judged(problems, _draw(solver, problems, n))
+
+    def evaluate(
+        self,
+        problems: Sequence[Problem],
+        samples: int = 0,
+        *,
+        temperature: float = 0.7,
+        calculator: bool = True,
+        seed: int = 0,
+    ) -> Metrics:
+        """Score the model: greedy accuracy with its interval; pass@k, maj@k and distinct right solutions by samples.
+
+        Args:
+            problems: What it is scored on.
+            samples: Of every problem, besides the greedy one.
+            temperature: Of those samples.
+            calculator: Whether it writes results.
+            seed: Of those samples.
+        """
+        solver = self.solver("greedy", temperature=0.0, calculator=calculator, seed=seed)
+        greedy, drawn = self._judged(problems, _draw(solver, problems, 1)), list[Judged]()
+        if samples:
+            solver = self.solver("evaluate", temperature=temperature, calculator=calculator, seed=seed)
+            drawn = self._judged(problems, _draw(solver, problems, samples))
+        return summarise(
+            score_problem(problem.id, greedy[i], drawn[i * samples : (i + 1) * samples], _KS)
+            for i, problem in enumerate(problems)
+        )
+
+    def solver(self, purpose: str, *, temperature: float, calculator: bool, seed: int) -> Solver:
+        """Put the model to work; two purposes never share a draw."""
         hook = self.sampling.hook if calculator else parse_spec(HOOKS, "off")
         sampling = self.sampling.model_copy(update={"temperature": temperature, "hook": hook})
-        return load_solver(self.folder, read_format(self.folder), sampling, self.compute, seed=seed, purpose=purpose)
+        return make_solver(*self._policy, sampling, seed=seed, purpose=purpose)
+
+    @cached_property
+    def _policy(self) -> tuple[PreTrainedModel, Format]:
+        return load_policy(self.folder, read_format(self.folder), self.compute)
+
+    def _judged(self, problems: Sequence[Problem], samples: Sequence[Sample]) -> list[Judged]:
+        by_id = {problem.id: problem for problem in problems}
+        with judged_by(self.verifier, self.verifier_timeout) as judge:
+            verdicts = judge((by_id[sample.problem_id], sample) for sample in samples)
+            return list(zip(samples, verdicts, strict=True))
 
 
-def find_model(name: str, root: Path) -> Asked:
+def _draw(solver: Solver, problems: Sequence[Problem], n: int) -> list[Sample]:
+    requests = solver.requests(problems, range(n))
+    with progress("sample", len(problems) * n) as bar:
+        return solver.draw(requests, bar)
+
+
+def find_model(name: str, root: Path = DEFAULT_ROOT) -> Model:
     """Find a model by ``RUN`` (its best one), ``RUN:STEP`` (such as ``quickstart:dpo-1``), packaged name, or folder.
 
     A bare name is a run's if there is one of that name; write ``./name`` for a folder that is called alike.
 
+    Args:
+        name: Of the model.
+        root: Where artifacts and runs lie.
+
     Raises:
         ConfigError: There is none, or the run has not made it yet.
+        StorageError: It is damaged.
     """
-    run_name, _, model = name.partition(":")
+    run, _, model = name.partition(":")
     is_run = name == Path(name).name and (root / "runs" / name / "plan.json").is_file()
     bare = packaged_models().get(name, Path(name) if (Path(name) / "config.json").is_file() else None)
     if not is_run and bare is not None:
-        return Asked(bare, default_verifier(), SILENT.verifier_timeout, SamplingSettings(), Compute(), None)
+        return Model(bare)
     try:
-        folder = find_run(run_name, root)
+        results = find_results(run, root)
     except ConfigError as error:
         raise ConfigError(f"{error}; nor is '{name}' a model folder, with a config.json") from None
-    config = Config.parse(parse_yaml((folder / "config.yaml").read_text(encoding="utf-8"), str(folder)), str(folder))
-    results = read_results(folder)
-    step = results.step(model or "best")
+    config = Config.parse(results.settings, str(results.folder / "config.yaml"))
+    step, problems = results.step(model or "best"), results.step("problems")
     if step is None:
-        raise ConfigError(f"run {run_name} has no model '{model}'{did_you_mean(model, results.models)}")
+        raise ConfigError(f"run {run} has no model '{model}'{did_you_mean(model, results.models)}")
     if step.artifact is None:
-        raise ConfigError(f"run {run_name} has not made '{step.name}' yet; carry it out, or name another: RUN:STEP")
-    problems = results.step("problems")
-    store = Store(folder.parent.parent)
-    for artifact in (step.artifact, problems.artifact if problems else None):
+        raise ConfigError(f"run {run} has not made '{step.name}' yet; carry it out, or name another: RUN:STEP")
+    data = problems.artifact if problems else None
+    for artifact in (step.artifact, data):
         if artifact is not None:
-            store.check(artifact)
-    return Asked(
-        step.artifact.path,
-        config.verifier,
-        config.verifier_timeout,
-        config.sampling,
-        config.compute,
-        problems.artifact if problems else None,
-    )
-
-
-def find_problems(name: str, asked: Asked) -> list[Problem]:
-    """Return one of the run's splits, or the problems of a source given as YAML.
-
-    Raises:
-        SelfstudyError: Neither a split of the run nor a source.
-    """
-    if asked.problems is not None:
-        for split in (name, f"transfer-{name}"):
-            if (asked.problems.path / f"{split}.jsonl").is_file():
-                return read_split(asked.problems, split)
-    try:
-        spec = parse_spec(FAMILY, parse_yaml(name, "problems"))
-    except ValueError as error:
-        splits = sorted(p.stem for p in asked.problems.path.glob("*.jsonl")) if asked.problems else []
-        raise ConfigError(
-            f"problems '{name}': neither a split of the run ({', '.join(splits)}) nor a source: {error}"
-        ) from None
-    problems, _ = read_problems(load_source(spec), on_bad_rows="refuse")
-    return problems
-
-
-def draw_judged(asked: Asked, solver: Solver, problems: Sequence[Problem], n: int) -> list[Judged]:
-    """Draw n samples of every problem and judge them with the run's verifier."""
-    requests = solver.requests(problems, range(n))
-    with progress("sample", len(problems) * n) as bar:
-        samples = solver.draw(requests, bar)
-    by_id = {problem.id: problem for problem in problems}
-    with judged_by(asked.verifier, asked.verifier_timeout) as judge:
-        verdicts = judge((by_id[sample.problem_id], sample) for sample in samples)
-        return list(zip(samples, verdicts, strict=True))
+            results.store.check(artifact)
+    return Model(step.artifact.path, config.verifier, config.verifier_timeout, config.sampling, config.compute, data)
 
 
 def sample_to_file(
@@ -142,10 +196,9 @@ def sample_to_file(
 ) -> None:
     """Draw n samples of every problem and write them with their verdicts as JSON lines."""
     asked = find_model(model, root)
-    problems = find_problems(source, asked)
+    problems = asked.problems(source)
     out.parent.mkdir(parents=True, exist_ok=True)  # before the work, not after it
-    solver = asked.solver(seed=seed, purpose="sample", temperature=temperature, calculator=calculator)
-    judged = draw_judged(asked, solver, problems, n)
+    judged = asked.sample(problems, n, temperature=temperature, calculator=calculator, seed=seed)
     questions = {problem.id: problem for problem in problems}
     with replacing(out) as temporary, temporary.open("w", encoding="utf-8") as file:
         for sample, verdict in judged:
@@ -166,7 +219,7 @@ def sample_to_file(
     console.print(f"{len(judged):,} samples of {len(problems):,} problems, {right:,} right: {escape(str(out))}")
 
 
-def evaluate_model(
+def show_scores(
     model: str,
     source: str,
     *,
@@ -176,43 +229,30 @@ def evaluate_model(
     seed: int,
     as_json: bool,
     root: Path,
-) -> dict[str, Any]:
-    """Score a model on problems, print the scores and return them."""
+) -> None:
+    """Score a model on problems and print the scores."""
     asked = find_model(model, root)
-    problems = find_problems(source, asked)
-    greedy = asked.solver(seed=seed, purpose="greedy", temperature=0.0, calculator=calculator)
-    judged = draw_judged(asked, greedy, problems, 1)
-    drawn: list[Judged] = []
-    if samples:
-        sampler = asked.solver(seed=seed, purpose="evaluate", temperature=temperature, calculator=calculator)
-        drawn = draw_judged(asked, sampler, problems, samples)
-    ks = tuple(k for k in (1, 5, 10, 50, 100) if k <= samples)
-    rows = [
-        score_problem(problem.id, judged[i], drawn[i * samples : (i + 1) * samples], ks)
-        for i, problem in enumerate(problems)
-    ]
-    metrics = summarise(rows)
+    problems = asked.problems(source)
+    metrics = asked.evaluate(problems, samples, temperature=temperature, calculator=calculator, seed=seed)
     if as_json:
         print(json.dumps(metrics, indent=1))
-    else:
-        console.print(f"{len(problems):,} problems: {summary(metrics)}")
-        for name in ("pass_at", "maj_at"):
-            for k, value in metrics.get(name, {}).items():
-                low, high = value["low"], value["high"]
-                console.print(f"  {name.replace('_at', '')}@{k} {value['value']:.1%} [{low:.1%}, {high:.1%}]")
-    return metrics
+        return
+    console.print(f"{len(problems):,} problems: {summary(metrics)}")
+    for name in ("pass_at", "maj_at"):
+        for k, value in metrics.get(name, {}).items():
+            low, high = value["low"], value["high"]
+            console.print(f"  {name.replace('_at', '')}@{k} {value['value']:.1%} [{low:.1%}, {high:.1%}]")
 
 
-def solve_questions(
+def show_solutions(
     model: str, question: str | None, *, calculator: bool, temperature: float, root: Path, as_json: bool = False
 ) -> None:
     """Print the model's solution of one question, or of those typed in until an empty line."""
     asked = find_model(model, root)
-    solver = asked.solver(seed=0, purpose="solve", temperature=temperature, calculator=calculator)
+    solver = asked.solver("solve", temperature=temperature, calculator=calculator, seed=0)
     finder = _finder(asked.verifier)
     for number, text in enumerate([question] if question else _typed(silent=as_json)):
-        problem = Problem(f"asked/{number}", text, "")
-        (sample,) = solver.draw(solver.requests([problem], range(1)))
+        (sample,) = solver.draw(solver.requests([Problem(f"asked/{number}", text, "")], range(1)))
         completion = sample.completion
         if as_json:
             forced = [{"start": a, "stop": b, "text": completion.text[a:b]} for a, b in forced_text(completion, solver)]
@@ -249,88 +289,3 @@ def coloured(completion: Completion, solver: Solver) -> str:
         shown += escape(text[cut:before]) + f"[bold green]{escape(text[before:through])}[/]"
         cut = through
     return shown + escape(text[cut:])
-
-
-def export_step(run: str, step_name: str, out: Path, root: Path, *, dtype: str = "float32") -> None:
-    """Write what a step made in a form that others read.
-
-    A model becomes a folder as ``transformers`` and those who read its folders expect it, with scores and config on its
-    card. Pairs (prompt, chosen, rejected) and pseudo-labels (prompt, completion) become JSON lines as TRL reads them:
-    texts as the model saw them.
-
-    Args:
-        run: Its name or folder.
-        step_name: A model, ``best`` among them, pairs or pseudo-labels.
-        out: The folder or file.
-        root: Where runs lie.
-        dtype: Of a model's weights.
-
-    Raises:
-        ConfigError: There is no such step, nothing to be had from it, or a folder would be written over.
-    """
-    folder = find_run(run, root)
-    results = read_results(folder)
-    step = results.step(step_name)
-    exported = [s.name for s in results.steps if s.kind in ("pairs", "labels", "best") or s.name in results.models]
-    if step is None or step_name not in exported:
-        raise ConfigError(
-            f"'{step_name}' is not a step that made a model, pairs or pseudo-labels{did_you_mean(step_name, exported)}"
-        )
-    if step.artifact is None:
-        raise ConfigError(f"step '{step_name}' of run {run} has not been carried out yet; carry it out, then export it")
-    Store(folder.parent.parent).check(step.artifact)
-    if step.kind in ("pairs", "labels"):
-        _export_records(run, results, step.artifact, out)
-    else:
-        name = results.chosen if step.kind == "best" and results.chosen else step_name
-        scores = {split: metrics for (model, split), metrics in results.scores.items() if model == name}
-        settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-        del settings["root"]  # a path of this machine, which is nobody else's business
-        _export_model(step.artifact.path, out, dtype, scores, yaml.safe_dump(settings, sort_keys=False))
-
-
-def _export_model(model: Path, out: Path, dtype: str, scores: Mapping[str, Mapping[str, Any]], config: str) -> None:
-    if out.exists():
-        raise ConfigError(f"{out} is there already; name another folder, or remove it")
-    loaded, tokenizer = load_model(model, dtype=dtype), load_tokenizer(model)
-    card = (model / "README.md").read_text(encoding="utf-8")
-    if scores:
-        card += "\n## Scores\n\nOf the weights in float32.\n\n"
-        card += "| problems | n | greedy accuracy, % [95% interval] |\n|---|---:|---:|\n"
-    for split, metrics in scores.items():
-        accuracy = metrics["accuracy"]
-        value, low, high = (f"{100 * accuracy[part]:.1f}" for part in ("value", "low", "high"))
-        card += f"| {split} | {accuracy['n']:,} | {value} [{low}, {high}] |\n"
-    card += f"\n## How it was made\n\nWeights are in {dtype}. The run's settings:\n\n```yaml\n{config}```\n"
-    with publish_folder(out) as folder:
-        save_model(loaded, tokenizer, folder, {})
-        bind(read_format(model), tokenizer, family(loaded)).save(folder)
-        (folder / "README.md").write_text(card, encoding="utf-8")
-    console.print(f"model in {dtype}: {escape(str(out))}")
-
-
-def _export_records(run: str, results: Results, artifact: Artifact, out: Path) -> None:
-    problems, model = results.step("problems"), results.step("sft")
-    if not (problems and problems.artifact and model and model.artifact):
-        raise ConfigError(f"of run {run}, what {artifact.path.name} was made from is gone; carry it out again")
-    tokenizer, folder = load_tokenizer(model.artifact.path), model.artifact.path
-    format = bind(read_format(folder), tokenizer, family(load_config(folder)))
-    by_id = {problem.id: problem for problem in read_split(problems.artifact, "unlabelled")}
-    count = 0
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(out) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for line in _texts(artifact, by_id, format):
-            file.write(json.dumps(line) + "\n")
-            count += 1
-    console.print(f"{count:,} records: {escape(str(out))}")
-
-
-def _texts(artifact: Artifact, problems: Mapping[str, Problem], format: Format) -> Iterator[dict[str, str]]:
-    if artifact.kind == "pairs":
-        for pair in read_records(artifact.path / "pairs.jsonl", Pair):
-            prompt, behind = format.texts(problems[pair.problem_id])
-            yield {"prompt": prompt, "chosen": behind + pair.chosen.text, "rejected": behind + pair.rejected.text}
-    else:
-        for example in read_records(artifact.path / "labels.jsonl", Example):
-            prompt, behind = format.texts(problems[example.problem_id])
-            yield {"prompt": prompt, "completion": behind + example.completion.text}

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from selfstudy.errors import SelfstudyError, printable
+from selfstudy.storage import DEFAULT_ROOT
 
 app = typer.Typer(
     help="Teach a small language model to reason from its own attempts.",
@@ -21,7 +22,6 @@ app = typer.Typer(
 ConfigName = Annotated[str, typer.Argument(help="A packaged config, such as quickstart, or the path of a YAML file.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings to change: rounds=3 preference.loss.beta=0.2 …")]
 Root = Annotated[Path, typer.Option(help="Where artifacts and runs lie.")]
-DEFAULT_ROOT = Path("selfstudy-runs")
 
 
 @app.command()
@@ -33,9 +33,9 @@ def run(
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
 ) -> None:
     """Carry out a run, or continue it: what exists is not made again."""
-    from selfstudy.running import carry_out
+    from selfstudy.running import run
 
-    carry_out(config, overrides or [], until=until, only=only, name=name)
+    run(config, overrides or [], until=until, only=only, name=name)
 
 
 @app.command()
@@ -45,9 +45,9 @@ def pretrain(
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
 ) -> None:
     """Make a base model from the mixture of a config's section pretraining, and score it."""
-    from selfstudy.running import carry_out
+    from selfstudy.running import run
 
-    carry_out(config, ["recipe=pretrain", *(overrides or [])], name=name)
+    run(config, ["recipe=pretrain", *(overrides or [])], name=name)
 
 
 @app.command()
@@ -152,9 +152,9 @@ def evaluate(
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Score a trained model: greedy accuracy with its interval, and pass@k where samples are asked for."""
-    from selfstudy.asking import evaluate_model
+    from selfstudy.asking import show_scores
 
-    evaluate_model(
+    show_scores(
         model,
         problems or "test",
         samples=samples,
@@ -190,9 +190,9 @@ def solve(
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Ask a trained model a question and see the calculator work."""
-    from selfstudy.asking import solve_questions
+    from selfstudy.asking import show_solutions
 
-    solve_questions(model, question, calculator=calculator, temperature=temperature, root=root, as_json=json)
+    show_solutions(model, question, calculator=calculator, temperature=temperature, root=root, as_json=json)
 
 
 @app.command()
@@ -204,7 +204,7 @@ def export(
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Write a model as a transformers folder, or pairs or pseudo-labels as JSON lines that TRL reads."""
-    from selfstudy.asking import export_step
+    from selfstudy.exporting import export_step
 
     export_step(run, step, out, root, dtype=dtype)
 

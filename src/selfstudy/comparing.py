@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
@@ -17,9 +16,9 @@ from rich.table import Table
 from selfstudy.console import console
 from selfstudy.errors import ConfigError, did_you_mean
 from selfstudy.evaluation.metrics import Interval, mcnemar, paired_bootstrap
-from selfstudy.recipes.prepare import find_run
-from selfstudy.report.results import Results, read_results
+from selfstudy.report.results import Results, find_results
 from selfstudy.stages.base import read_split
+from selfstudy.storage import DEFAULT_ROOT
 
 _DISTINCT = "distinct right"
 _SEED = 0  # of the bootstrap
@@ -89,7 +88,6 @@ class _Side:
     run: str
     model: str
     results: Results
-    settings: dict[str, Any]
 
     @property
     def name(self) -> str:
@@ -99,15 +97,6 @@ class _Side:
     def cost(self) -> Cost:
         return Cost(*self.results.cost)
 
-    def rows(self, split: str) -> dict[str, dict[str, Any]]:
-        """Read how each problem of a split went."""
-        step = next(
-            s for s in self.results.steps if (s.about.get("model"), s.about.get("split")) == (self.model, split)
-        )
-        assert step.artifact is not None
-        rows = json.loads((step.artifact.path / "problems.json").read_text(encoding="utf-8"))
-        return {row["problem_id"]: row for row in rows}
-
     def asked(self, split: str) -> dict[str, tuple[str, str]]:
         """Read question and answer of each problem of a split: other ones may have the same ids."""
         step = self.results.step("problems")
@@ -116,13 +105,13 @@ class _Side:
         return {problem.id: (problem.question, problem.answer) for problem in read_split(step.artifact, split)}
 
 
-def compare(a: str, b: str, root: Path, split: str | None = None) -> Comparison:
+def compare(a: str, b: str, root: Path = DEFAULT_ROOT, split: str | None = None) -> Comparison:
     """Compare two models on every split that both were scored on, or on one.
 
     Args:
         a: ``RUN``, for the model it returned (or the last one scored so far), or ``RUN:MODEL``.
         b: The other.
-        root: Where runs lie.
+        root: Where artifacts and runs lie.
         split: One split alone.
 
     Raises:
@@ -143,18 +132,16 @@ def compare(a: str, b: str, root: Path, split: str | None = None) -> Comparison:
     if not splits:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise ConfigError(f"{one.name} and {two.name} cannot be compared: {reasons}")
+    of_a, of_b = (dict(_flattened(side.results.settings)) for side in (one, two))
     differing = {
-        path: (one.settings.get(path), two.settings.get(path))
-        for path in dict.fromkeys([*one.settings, *two.settings])
-        if one.settings.get(path) != two.settings.get(path)
+        path: (of_a.get(path), of_b.get(path)) for path in {**of_a, **of_b} if of_a.get(path) != of_b.get(path)
     }
     return Comparison(one.name, two.name, splits, left_out, one.cost, two.cost, differing)
 
 
 def _side(name: str, root: Path) -> _Side:
     run, _, model = name.partition(":")
-    folder = find_run(run, root)
-    results = read_results(folder)
+    results = find_results(run, root)
     scored = [known for known in results.models if any(known == of for of, _ in results.scores)]
     if not scored:
         raise ConfigError(f"run {run} has not scored a model yet; carry it out, and compare it then")
@@ -167,8 +154,7 @@ def _side(name: str, root: Path) -> _Side:
         raise ConfigError(f"run {run} has no model '{model}'{did_you_mean(model, results.models)}")
     if model not in scored:
         raise ConfigError(f"run {run} has not scored '{model}' yet; scored are: {', '.join(scored)}")
-    tree = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    return _Side(run, model, results, dict(_flattened(tree)))
+    return _Side(run, model, results)
 
 
 def _flattened(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
@@ -186,13 +172,14 @@ def _shared_splits(one: _Side, two: _Side, wanted: str | None) -> list[str]:
         raise ConfigError(f"{one.name} and {two.name} are not both scored on '{wanted}'{did_you_mean(wanted, shared)}")
     if not shared:
         raise ConfigError(
-            f"{one.name} is scored on {', '.join(of[0])} and {two.name} on {', '.join(of[1])}: not one split is shared"
+            f"{one.name} is scored on {', '.join(of[0])} and {two.name} on {', '.join(of[1])}: not one split is "
+            "shared; carry both runs out to their end, or name models that are scored on the same split: RUN:MODEL"
         )
     return [wanted] if wanted is not None else shared
 
 
 def _contrast(one: _Side, two: _Side, split: str) -> SplitContrast:
-    rows = one.rows(split), two.rows(split)
+    rows = [side.results.rows(side.model, split) for side in (one, two)]
     right = [{key: row["outcome"] == "right" for key, row in side.items()} for side in rows]
     values: dict[str, list[dict[str, float]]] = {
         "accuracy": [{key: float(found) for key, found in side.items()} for side in right]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Hashable, Iterable, Mapping
+from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, PlainSerializer, SerializationInfo, ValidationError
@@ -19,6 +20,7 @@ class Settings(BaseModel):
     """Base of every settings class: frozen, and unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    in_commands: ClassVar[bool] = False  # whether a command can set these by their paths
 
     def identity(self) -> dict[str, Any]:
         """Return what enters a fingerprint: every setting that can change a result."""
@@ -47,7 +49,7 @@ OUTSIDE_IDENTITY = PlainSerializer(_outside)
 Place = Annotated[str, OUTSIDE_IDENTITY]
 
 
-def _explain(model: type[BaseModel], error: ValidationError, where: str) -> Iterable[str]:
+def _explain(model: type[Settings], error: ValidationError, where: str) -> Iterable[str]:
     for item in error.errors():
         location = [str(part) for part in item["loc"]]
         path = ".".join(location)
@@ -56,7 +58,8 @@ def _explain(model: type[BaseModel], error: ValidationError, where: str) -> Iter
             known = parent.model_fields if parent else ()
             yield f"{where}: {path} is not a setting{did_you_mean(location[-1], known)}"
         elif item["type"] == "missing":
-            yield f"{where}: {path} is required"
+            command = f", or {path}=… to the command" if model.in_commands else ""
+            yield f"{where}: {path} is required; add '{path}: …' to it{command}"
         else:
             message = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
             yield f"{where}: {path or 'settings'}: {message} (received {item['input']!r:.200})"
@@ -87,10 +90,12 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """Refuse a key that stands twice; the base class would keep the last one silently."""
-        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        for index, key in enumerate(keys):
-            if isinstance(key, str) and key in keys[:index]:
-                raise yaml.constructor.ConstructorError(None, None, f"'{key}' is set twice", node.start_mark)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"'{key.value}' is set twice", key.start_mark)
+                seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
@@ -112,7 +117,9 @@ _MOST_VALUES = 100_000  # of a config
 def parse_yaml(text: str, where: str) -> Any:
     """Parse one YAML document; a syntax error names ``where``, line and column."""
     try:
-        tree = yaml.load(text, _Loader)
+        loader = _Loader(text)
+        loader.name = where  # in the place of "<unicode string>"
+        tree = loader.get_single_data()
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a number of thousands of digits
         raise ConfigError(f"{where}: not valid YAML: {error}") from None
     except RecursionError:
@@ -143,7 +150,7 @@ def load_tree(name: str, overrides: Iterable[str] = ()) -> dict[str, Any]:
             change = {part: change}
         assert isinstance(change, dict)
         tree = merge(tree, change)
-    expanded = _expand(tree)
+    expanded = _expand(tree, name)
     assert isinstance(expanded, dict)
     return expanded
 
@@ -222,18 +229,22 @@ def read_dotenv(path: Path) -> dict[str, str]:
     return values
 
 
-def _expand(value: Any) -> Any:
+def _expand(value: Any, where: str, path: str = "") -> Any:
+    """Put values of the environment in the place of ``${NAME}``; errors name the config and the setting."""
     if isinstance(value, dict):
-        return {key: _expand(item) for key, item in value.items()}
+        return {key: _expand(item, where, f"{path}.{key}" if path else str(key)) for key, item in value.items()}
     if isinstance(value, list):
-        return [_expand(item) for item in value]
-    return re.sub(r"\$\{(\w+)\}", _variable, value) if isinstance(value, str) else value
+        return [_expand(item, where, path) for item in value]
+    return re.sub(r"\$\{(\w+)\}", partial(_variable, f"{where}: {path}"), value) if isinstance(value, str) else value
 
 
-def _variable(match: re.Match[str]) -> str:
+def _variable(where: str, match: re.Match[str]) -> str:
     found = os.environ.get(match[1])
     if found is None:
         found = read_dotenv(Path(".env")).get(match[1])
     if found is None:
-        raise ConfigError(f"${{{match[1]}}} is used in the config but is set neither in the environment nor in ./.env")
+        raise ConfigError(
+            f"{where}: ${{{match[1]}}} is set neither in the environment nor in ./.env; export it, or add a line "
+            f"{match[1]}=… to .env"
+        )
     return found

@@ -48,6 +48,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; known: {', '.join(options)}" if options else ""
 
 
+def listed(names: Iterable[str], most: int = 10) -> str:
+    """Return the names, each once, the first few of many: ``"a, b and 7 more"``."""
+    unique = list(dict.fromkeys(names))
+    return ", ".join(unique[:most]) + (f" and {len(unique) - most} more" if len(unique) > most else "")
+
+
 def printable(text: str) -> str:
     """Return text that any terminal can show as it is: what is no character of a line is written as an escape."""
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)

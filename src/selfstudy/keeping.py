@@ -14,8 +14,7 @@ from rich.markup import escape
 
 from selfstudy.console import console
 from selfstudy.errors import StorageError
-from selfstudy.recipes.prepare import find_run
-from selfstudy.report.results import read_plan
+from selfstudy.report.results import find_run, read_plan, store_of
 from selfstudy.storage.artifacts import Artifact, Store
 
 # An artifact, an attempt at one, and what is left of a removal that was cut short.
@@ -28,7 +27,7 @@ def verify_run(run: str, root: Path) -> bool:
     What the run has not made yet is not wrong; what it has made and is not there any more is.
     """
     folder = find_run(run, root)
-    store = Store(folder.parent.parent)
+    store = store_of(folder)
     made = _made(folder)
     checked: dict[str, Artifact] = {}
     faults: dict[str, str] = {}

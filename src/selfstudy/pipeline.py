@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from selfstudy.errors import ConfigError, did_you_mean
+from selfstudy.errors import ConfigError, SelfstudyError, did_you_mean
 from selfstudy.evaluation.memory import watch_memory
 from selfstudy.stages.base import Inputs, Stage
 from selfstudy.storage.artifacts import Artifact, Store, digest_paths
@@ -193,7 +193,10 @@ def _make(step: Step, inputs: Inputs, store: Store, ctx: Context) -> tuple[Artif
             out.rmdir()  # what we hold is a new, empty folder: theirs has its final name
             return published, 0.0
         started, peak_memory = time.monotonic(), watch_memory()
-        metrics = step.stage.run(inputs, out, ctx)
+        try:
+            metrics = step.stage.run(inputs, out, ctx)
+        except SelfstudyError as error:
+            raise type(error)(f"step {step.name}: {error}") from error
         seconds = time.monotonic() - started
         made = store.publish(
             kind, fingerprint, recipe=step.made_from(), metrics=metrics, seconds=seconds, peak_memory=peak_memory()

@@ -17,15 +17,16 @@ from selfstudy.console import Events, console, errors, progress, summary
 from selfstudy.errors import StorageError
 from selfstudy.pipeline import Step, select
 from selfstudy.pipeline import run as run_steps
-from selfstudy.recipes.prepare import Prepared, find_run, prepare
-from selfstudy.report.results import PlannedStep, Results, read_results, results_table
+from selfstudy.recipes.prepare import Prepared, prepare
+from selfstudy.report.results import PlannedStep, Results, find_run, read_results, results_table
 from selfstudy.report.rounds import completed_round
+from selfstudy.storage import DEFAULT_ROOT
 from selfstudy.storage.artifacts import Artifact
 from selfstudy.tracking import Tracker
 from selfstudy.types import SILENT, Context
 
 
-def carry_out(
+def run(
     config: str,
     overrides: Sequence[str] = (),
     *,
@@ -50,10 +51,10 @@ def carry_out(
     prepared = prepare(config, overrides, run_name=name)
     steps = select(prepared.plan, until, only)
     with prepared.held():
-        return _carry_out(prepared, steps, {"config": config, "overrides": list(overrides)}, quiet=quiet)
+        return _run(prepared, steps, {"config": config, "overrides": list(overrides)}, quiet=quiet)
 
 
-def _carry_out(prepared: Prepared, steps: Sequence[Step], asked: Mapping[str, Any], *, quiet: bool) -> Results:
+def _run(prepared: Prepared, steps: Sequence[Step], asked: Mapping[str, Any], *, quiet: bool) -> Results:
     prepared.write()
     started = time.monotonic()
     if not quiet:
@@ -137,7 +138,7 @@ def _report_after(prepared: Prepared, *, quiet: bool) -> None:
 
 
 def _root_option(prepared: Prepared) -> str:
-    return "" if prepared.config.root == "selfstudy-runs" else f" --root {prepared.config.root}"
+    return "" if prepared.store.root == DEFAULT_ROOT else f" --root {prepared.config.root}"
 
 
 def show_plan(config: str, overrides: Sequence[str] = ()) -> None:

@@ -21,11 +21,11 @@ from typing import Any
 
 import pytest
 
+import selfstudy
 from selfstudy import running
 from selfstudy.config import load_tree
 from selfstudy.recipes.config import Config
 from selfstudy.report.results import Results
-from selfstudy.running import carry_out
 from tests.docs.pages import ROOT, Block, blocks
 from tests.docs.small import run, shortened
 
@@ -36,6 +36,7 @@ FOLLOWED = [
     *sorted((DOCS / "howto").glob("*.md")),
     ROOT / "examples" / "own_problems" / "README.md",
 ]
+_run = selfstudy.run
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
 
 
@@ -73,7 +74,7 @@ class Reader:
             Path(block.file_name).write_text(block.body, "utf-8")
         else:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(running, "carry_out", _carry_out_shortened)
+                patch.setattr(running, "run", _run_shortened)
                 exec(compile(block.body, "block", "exec"), self.names)
 
     def config(self, block: Block) -> None:
@@ -110,8 +111,9 @@ class Reader:
             assert code == 0, f"selfstudy {shlex.join(arguments)}\n{errors.getvalue()}"
 
 
-def _carry_out_shortened(config: str, overrides: Sequence[str] = (), **options: Any) -> Results:
-    return carry_out(config, [*overrides, *shortened(config, overrides)], **options)
+def _run_shortened(config: str, overrides: Sequence[str] = (), *, name: str | None = None, **options: Any) -> Results:
+    name = name or (None if overrides else Path(config).stem)  # which it would have without what makes it small
+    return _run(config, [*overrides, *shortened(config, overrides)], name=name, **options)
 
 
 def _split(words: list[str], at: str) -> Iterator[list[str]]:

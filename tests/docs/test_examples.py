@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+import selfstudy
 from selfstudy.judging.verifiers import FAMILY, Verifier, load_verifier
 from selfstudy.plugins import parse_spec
 from selfstudy.problems.sources.tabular import Tabular
-from selfstudy.running import carry_out, show_plan
+from selfstudy.running import show_plan
 from selfstudy.types import Problem
 from tests.docs.pages import ROOT
 from tests.docs.small import SHORTER
@@ -36,7 +37,7 @@ def test_it_is_planned(folder: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_it_runs(folder: Path) -> None:
-    results = carry_out("mine.yaml", SHORTER, name="mine", quiet=True)
+    results = selfstudy.run("mine.yaml", SHORTER, name="mine", quiet=True)
     assert results.models == ["sft", "dpo-1", "dpo-st-1"]
     assert results.scores["dpo-st-1", "test"]["accuracy"]["n"] == 10
 

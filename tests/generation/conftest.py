@@ -36,11 +36,14 @@ from transformers import (
 )
 
 from selfstudy.generation.engine import Engine, Request, SamplingSettings
+from selfstudy.generation.hooks import Forced
 from selfstudy.judging.notation import ANGLE
 from selfstudy.plugins import parse_spec
+from selfstudy.types import Sample
 from tests.fakes import byte_tokenizer, tiny_llama, tiny_t5
 
 VOCABULARY = 400
+LENGTHS = (5, 19, 1, 12, 12, 3, 8, 17, 2)  # of prompts
 NO_HOOK = parse_spec("selfstudy.generation.hooks", "off")
 
 _COMMON = {
@@ -176,3 +179,29 @@ def scripted_model(script: Sequence[int], vocabulary: int, eos: int = 1) -> GPT2
             token = script[position + 1] if position + 1 < len(script) else eos
             model.lm_head.weight[token, position] += 20.0
     return model
+
+
+class Bar:
+    seen = 0
+
+    def advance(self, amount=1, **shown):
+        self.seen += amount
+
+
+def plain(samples: list[Sample]) -> list[tuple[str, int, tuple[int, ...]]]:
+    return [(s.problem_id, s.index, s.completion.token_ids) for s in samples]
+
+
+class Scribe:
+    """Forces what a table says behind certain tokens."""
+
+    counts = {}
+
+    def __init__(self, table: dict[int, Forced]):
+        self.table = table
+
+    def start(self):
+        return self
+
+    def feed(self, token_id):
+        return self.table.get(token_id)

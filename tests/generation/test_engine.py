@@ -8,26 +8,15 @@ from itertools import pairwise, zip_longest
 import pytest
 import torch
 from transformers import (
-    BloomConfig,
-    BloomForCausalLM,
-    GPT2Config,
-    GPT2LMHeadModel,
     PreTrainedModel,
-    UMT5Config,
-    UMT5ForConditionalGeneration,
 )
 
-from selfstudy.errors import ModelError, PluginError
 from selfstudy.generation.decoder import Decoder
 from selfstudy.generation.engine import Request
 from selfstudy.generation.hooks import Forced
-from selfstudy.generation.rows import Row
 from selfstudy.learning.logprobs import plain_logprobs
-from selfstudy.types import Sample
 from tests.fakes import tiny_llama, tiny_t5
-from tests.generation.conftest import VOCABULARY, make_engine, make_model, make_requests
-
-LENGTHS = (5, 19, 1, 12, 12, 3, 8, 17, 2)
+from tests.generation.conftest import LENGTHS, VOCABULARY, Bar, Scribe, make_engine, make_model, make_requests, plain
 
 
 def generated(model: PreTrainedModel, prompt: tuple[int, ...], limit: int) -> list[int]:
@@ -90,46 +79,6 @@ def test_greedy_equals_generate_where_rows_of_all_lengths_stand_side_by_side(som
     assert lengths[-5] > 40
 
 
-@pytest.mark.parametrize("fault", [MemoryError(), RuntimeError("[enforce fail] can't allocate memory: 8 bytes")])
-def test_memory_that_runs_out_is_halved_and_nothing_is_drawn_twice(some_model, tokenizer, monkeypatch, fault):
-    requests = make_requests(LENGTHS[:6], samples=3)
-    settings = {"temperature": 1.0, "max_new_tokens": 12, "max_batch_tokens": 16 * 31}
-    expected = make_engine(some_model, tokenizer, **settings).generate(requests)
-    step, calls = Decoder.step, []
-
-    def fail(self, rows):
-        calls.append(len(rows))
-        if len(calls) == 14 or (len(calls) > 14 and len(rows) > 6):
-            raise fault
-        return step(self, rows)
-
-    monkeypatch.setattr(Decoder, "step", fail)
-    engine = make_engine(some_model, tokenizer, **settings)
-    bar = Bar()
-    assert plain(engine.generate(requests, bar)) == plain(expected)
-    assert bar.seen == 18
-    assert engine.halved >= 2
-    assert max(calls) > 6 >= max(calls[-10:])
-    monkeypatch.setattr(Decoder, "step", lambda self, rows: (_ for _ in ()).throw(fault))
-    with pytest.raises(ModelError, match=r"p0, p1, p2, .*memory ran out with a single row"):
-        engine.generate(requests)
-    other = RuntimeError("something else")
-    monkeypatch.setattr(Decoder, "step", lambda self, rows: (_ for _ in ()).throw(other))
-    with pytest.raises(RuntimeError, match="something else"):
-        engine.generate(requests)
-
-
-def test_rows_follow_from_settings_and_model(tokenizer):
-    causal, seq2seq = make_model("llama"), make_model("t5")
-    requests = make_requests([10, 30])
-    # At most, which is while all prompts are short.
-    assert make_engine(causal, tokenizer, max_new_tokens=20, max_batch_tokens=499).rows(requests) == 499 // 30
-    assert make_engine(seq2seq, tokenizer, max_new_tokens=20, max_batch_tokens=499).rows(requests) == 499 // 30
-    assert make_engine(causal, tokenizer, max_new_tokens=20).rows(requests) == 256
-    # Keys and values of 2 layers × 2 heads × 8 numbers × 4 bytes, twice: 2²¹ of such tokens are 1 GiB.
-    assert make_engine(causal, tokenizer, max_new_tokens=2**17).rows(requests) == 2**21 * 2 // (2**17 + 10)
-
-
 def test_rows_do_not_depend_on_their_batch(some_model, tokenizer):
     requests = make_requests(LENGTHS[:6], samples=3)
     settings = {"temperature": 1.3, "max_new_tokens": 20}
@@ -166,21 +115,6 @@ def test_seed_purpose_and_round_change_the_draws(tokenizer):
     for key in ({"seed": 1}, {"purpose": "other"}, {"round": 1}):
         other = make_engine(model, tokenizer, temperature=1.0, max_new_tokens=12, **key).generate(requests)
         assert plain(first) != plain(other)
-
-
-class Scribe:
-    """Forces what a table says behind certain tokens."""
-
-    counts = {}
-
-    def __init__(self, table: dict[int, Forced]):
-        self.table = table
-
-    def start(self):
-        return self
-
-    def feed(self, token_id):
-        return self.table.get(token_id)
 
 
 @pytest.mark.parametrize(("samples", "rows"), [(1, 4), (3, 27)], ids=["refilled", "siblings in bands"])
@@ -301,60 +235,6 @@ def test_nothing_asked_nothing_drawn(tokenizer):
     assert engine.generate(make_requests([4], samples=0)) == []
 
 
-def test_over_long_and_empty_prompts_are_refused_by_id(tokenizer):
-    engine = make_engine(tiny_llama(VOCABULARY, max_position_embeddings=64), tokenizer, max_new_tokens=50)
-    fits, over = make_requests([14, 15])
-    engine.check([fits])
-    with pytest.raises(ModelError, match=r"p1 \(15\): .* 64 positions"):
-        engine.generate([fits, over])
-    with pytest.raises(ModelError, match=r"empty: the prompt has no tokens"):
-        engine.check([Request("empty", (), range(1))])
-
-
-def test_a_window_nobody_passes_on_is_refused(tokenizer):
-    model = tiny_llama(VOCABULARY)
-    model.config.sliding_window = 32
-    engine = make_engine(model, tokenizer, max_new_tokens=30)
-    engine.check(make_requests([2]))
-    with pytest.raises(ModelError, match="sliding_window=32"):
-        engine.check(make_requests([3]))
-
-
-def test_frequencies_that_change_for_the_whole_batch_are_refused(tokenizer):
-    rotary = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4, "original_max_position_embeddings": 40}
-    engine = make_engine(tiny_llama(VOCABULARY, rope_parameters=rotary), tokenizer, max_new_tokens=30)
-    engine.check(make_requests([10]))
-    with pytest.raises(ModelError, match="exceed 40, where its rotary frequencies change"):
-        engine.check(make_requests([11]))
-
-
-def test_architectures_that_fail_the_probe_are_refused(tokenizer):
-    umt5 = {"vocab_size": VOCABULARY, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
-    with pytest.raises(ModelError, match="UMT5ForConditionalGeneration is not supported"):
-        make_engine(UMT5ForConditionalGeneration(UMT5Config(**umt5, decoder_start_token_id=0)), tokenizer)
-    bloom = BloomForCausalLM(BloomConfig(vocab_size=VOCABULARY, hidden_size=32, n_layer=2, n_head=4))
-    with pytest.raises(ModelError, match="BloomForCausalLM keeps its attention to itself"):
-        make_engine(bloom, tokenizer)
-    model = GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=1, n_head=4, n_positions=64))
-    wpe = model.transformer.wpe
-    # Positions that depend on the place in the batch, as some architectures have them.
-    wpe.forward = lambda positions: torch.nn.functional.embedding(
-        torch.arange(positions.shape[1])[None] % 64, wpe.weight * 50
-    )
-    model.generation_config.eos_token_id = 1
-    with pytest.raises(ModelError, match="ragged rows differ"):
-        make_engine(model, tokenizer)
-
-
-def test_logits_that_are_not_finite_stop_the_run(tokenizer):
-    model = tiny_llama(VOCABULARY)
-    engine = make_engine(model, tokenizer, max_new_tokens=4)
-    with torch.no_grad():
-        model.lm_head.weight[5] = torch.nan
-    with pytest.raises(ModelError, match="p0: the model's logits are not finite"):
-        engine.generate(make_requests([4]))
-
-
 @pytest.mark.parametrize("make", [tiny_llama, tiny_t5])
 def test_the_model_is_left_as_it_was(make, tokenizer):
     model = make(VOCABULARY).train()
@@ -383,68 +263,8 @@ def test_bfloat16(some_model, tokenizer):
     assert 0 < (ours - exact).abs().mean() < 2 * (plain - exact).abs().mean()
 
 
-def test_memory_that_runs_out_in_a_prompt_loses_no_progress(tokenizer, monkeypatch):
-    requests = make_requests(LENGTHS, samples=3)
-    settings = {"temperature": 1.0, "max_new_tokens": 12, "max_batch_tokens": 8 * 31}
-    expected = make_engine(make_model("llama"), tokenizer, **settings).generate(requests)
-    load, calls = Decoder.load, []
-
-    def fail(self, prompts, slots):
-        calls.append(len(prompts))
-        if len(calls) == 3:
-            raise MemoryError
-        return load(self, prompts, slots)
-
-    monkeypatch.setattr(Decoder, "load", fail)
-    engine, bar = make_engine(make_model("llama"), tokenizer, **settings), Bar()
-    assert plain(engine.generate(requests, bar)) == plain(expected)
-    assert bar.seen == 3 * len(LENGTHS)
-    assert engine.halved == 1
-
-
-def test_rows_that_are_in_use_are_halved(tokenizer, monkeypatch):
-    """Eight samples, room for four: once, however many rows the settings allow."""
-    step = Decoder.step
-
-    def fail(self, rows):
-        if len(rows) > 4:
-            raise MemoryError
-        return step(self, rows)
-
-    monkeypatch.setattr(Decoder, "step", fail)
-    engine = make_engine(make_model("llama"), tokenizer, max_new_tokens=5)
-    assert len(engine.generate(make_requests([4, 6], samples=4))) == 8
-    assert engine.halved == 1
-
-
-def test_a_hook_may_not_end_a_completion(tokenizer):
-    row = Row(0, 0, 0, 0, 0, [0], Scribe({5: Forced((7, 1))}))
-    with pytest.raises(PluginError, match=r"forces \[7, 1\], and one of these ends a completion"):
-        row.accept(5, 0.0, {1}, 10)
-
-
-def test_positions_of_bart_are_not_exceeded(tokenizer):
-    model = make_model("bart")
-    limit = model.config.max_position_embeddings
-    with pytest.raises(ModelError, match=rf"p1 \({limit + 1}\): prompt .* or max_new_tokens=5 need more than"):
-        make_engine(model, tokenizer, max_new_tokens=5).generate(make_requests([4, limit + 1]))
-    with pytest.raises(ModelError, match="p0"):
-        make_engine(model, tokenizer, max_new_tokens=limit + 1).generate(make_requests([4]))
-
-
-class Bar:
-    seen = 0
-
-    def advance(self, amount=1, **shown):
-        self.seen += amount
-
-
 def test_progress_counts_samples(tokenizer):
     bar = Bar()
     engine = make_engine(make_model("llama"), tokenizer, max_new_tokens=5)
     engine.generate(make_requests([4, 6, 2], samples=3), bar)
     assert bar.seen == 9
-
-
-def plain(samples: list[Sample]) -> list[tuple[str, int, tuple[int, ...]]]:
-    return [(s.problem_id, s.index, s.completion.token_ids) for s in samples]

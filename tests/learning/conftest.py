@@ -12,6 +12,10 @@ import torch
 from transformers import PreTrainedModel
 
 from selfstudy.learning.groups import Item
+from selfstudy.learning.losses.dpo import Dpo
+from selfstudy.learning.objectives import Imitation, Preference
+from selfstudy.learning.optim import OptimSettings
+from selfstudy.learning.reference import reference_logps
 from selfstudy.models.compute import Compute
 from selfstudy.types import Context, Group
 from tests.fakes import tiny_llama, tiny_t5
@@ -99,3 +103,29 @@ def all_items(groups: tuple[Group, ...]) -> tuple[Item, ...]:
 def all_pairs(groups: tuple[Group, ...]) -> tuple[Item, ...]:
     """Completion 0 against each of the others."""
     return tuple(Item(g, (0, c)) for g, group in enumerate(groups) for c in range(1, len(group.completions)))
+
+
+# Of what the tests of the loop learn from.
+GROUPS = random_groups(4, 3)
+KILLED = RuntimeError("killed")
+
+
+def settings(**changes):
+    return OptimSettings(**{"learning_rate": 1e-3, "batch_size": 5, "max_steps": 6, "tokens_per_batch": 60} | changes)
+
+
+def sft():
+    return Imitation(GROUPS, all_items(GROUPS))
+
+
+def dpo(model, compute, ctx, **changes):
+    reference = reference_logps(model, GROUPS, 100, compute, ctx)
+    return Preference(GROUPS, all_pairs(GROUPS), reference, Dpo(**changes))
+
+
+def weights(model):
+    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+
+def as_bytes(model):
+    return {name: parameter.detach().numpy().tobytes() for name, parameter in model.named_parameters()}

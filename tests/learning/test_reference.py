@@ -30,7 +30,10 @@ def test_a_completion_that_memory_is_too_small_for_is_named(compute, ctx, monkey
         return logprobs(model, groups)
 
     monkeypatch.setattr(reference, "logprobs", no_memory)
-    with pytest.raises(TrainingError, match=r"^p/2: memory is too small for its solution of \d+ tokens; leave it out"):
+    with pytest.raises(
+        TrainingError,
+        match=r"^p/2: memory is too small for its solution of \d+ tokens; leave it out by a lower preference",
+    ):
         reference_logps(make_model("causal"), GROUPS, 500, compute, ctx)
 
 

@@ -1,49 +1,22 @@
+"""The loop: what a step computes, what is logged, and what stops it."""
+
 from __future__ import annotations
 
 import copy
 import json
 import math
-from dataclasses import replace
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from selfstudy.errors import StorageError, TrainingError
-from selfstudy.learning import trainer as trainer_module
-from selfstudy.learning.logprobs import logprobs
-from selfstudy.learning.losses.dpo import Dpo
+from selfstudy.errors import TrainingError
 from selfstudy.learning.modes import without_dropout
-from selfstudy.learning.objectives import Imitation, Preference
-from selfstudy.learning.optim import OptimSettings
+from selfstudy.learning.objectives import Imitation
 from selfstudy.learning.reference import reference_logps
 from selfstudy.learning.trainer import train
 from selfstudy.models.compute import Compute
-from tests.learning.conftest import VOCAB, all_items, all_pairs, make_model, random_groups
-
-GROUPS = random_groups(4, 3)
-KILLED = RuntimeError("killed")
-
-
-def settings(**changes):
-    return OptimSettings(**{"learning_rate": 1e-3, "batch_size": 5, "max_steps": 6, "tokens_per_batch": 60} | changes)
-
-
-def sft():
-    return Imitation(GROUPS, all_items(GROUPS))
-
-
-def dpo(model, compute, ctx, **changes):
-    reference = reference_logps(model, GROUPS, 100, compute, ctx)
-    return Preference(GROUPS, all_pairs(GROUPS), reference, Dpo(**changes))
-
-
-def weights(model):
-    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-
-
-def as_bytes(model):
-    return {name: parameter.detach().numpy().tobytes() for name, parameter in model.named_parameters()}
+from tests.learning.conftest import GROUPS, VOCAB, dpo, make_model, settings, sft, weights
 
 
 def equal(a, b):
@@ -138,150 +111,6 @@ def test_gradients_do_not_depend_on_micro_batches(tmp_path, ctx, compute, family
             assert (mine - theirs).abs().max() <= 2e-6 * norm
 
 
-@pytest.mark.parametrize("where", ["forward", "backward"])
-@pytest.mark.parametrize("kind", ["sft", "dpo"])
-def test_where_memory_runs_out_steps_are_split_and_come_to_the_same(tmp_path, ctx, compute, kind, where, monkeypatch):
-    """Memory for 60 tokens at a time, found out once steps and parts of gradients are there."""
-    found = []
-    taken = []
-
-    class Backward(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, logps):
-            return logps.clone()
-
-        @staticmethod
-        def backward(ctx, gradient):
-            raise torch.OutOfMemoryError("out of memory, for this test")
-
-    def little_memory(model, groups):
-        taken.append(sum(len(g.prompt_ids) + sum(map(len, g.completions)) for g in groups))
-        logps = logprobs(model, groups)
-        if len(taken) > 3 and taken[-1] > 60:
-            if where == "forward":
-                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
-            return replace(logps, logps=Backward.apply(logps.logps))
-        return logps
-
-    for name in ("enough", "little"):
-        model = make_model("causal")
-        objective = sft() if kind == "sft" else dpo(model, compute, ctx)
-        (tmp_path / name).mkdir()
-        if name == "little":
-            monkeypatch.setattr(trainer_module, "logprobs", little_memory)
-        plan = settings(tokens_per_batch=150, batch_size=12, dropout="off")
-        facts = train(model, objective, plan, compute=compute, seed=0, workdir=tmp_path / name, ctx=ctx)
-        lines = [json.loads(line) for line in (tmp_path / name / "train_log.jsonl").read_text().splitlines()]
-        found.append((facts, lines))
-    (enough, wanted), (little, lines) = found
-    assert enough.mark == {}
-    assert little.mark == {"degraded": True, "degraded_steps": sum("halved" in line for line in lines)}
-    assert 0 < little.halved < 6
-    assert max(taken[-3:]) <= 60
-    assert [line["tokens"] for line in lines] == [line["tokens"] for line in wanted]
-    for name in ("loss", "grad_norm"):
-        assert [line[name] for line in lines] == pytest.approx([line[name] for line in wanted], rel=1e-5)
-
-
-def test_resumed_after_memory_ran_out_once_equals_straight(tmp_path, make_ctx, compute, monkeypatch):
-    """It ran out in step 3, and would not again: what is resumed keeps to the smaller parts, and to the mark."""
-
-    def run(workdir, kill_after=None):
-        workdir.mkdir(exist_ok=True)
-        model = make_model("causal")
-
-        def after(step):
-            if step == kill_after:
-                raise KILLED
-            return False
-
-        plan = settings(tokens_per_batch=150, batch_size=12)
-        shared = {"compute": compute, "seed": 3, "workdir": workdir, "ctx": make_ctx(1), "after_step": after}
-        facts = train(model, sft(), plan, **shared)
-        return as_bytes(model), (workdir / "train_log.jsonl").read_bytes(), facts
-
-    def once_short(calls):
-        def short(model, groups):
-            calls.append(groups)
-            if len(calls) == 3:
-                raise torch.OutOfMemoryError("out of memory, for this test")
-            return logprobs(model, groups)
-
-        return short
-
-    enough = run(tmp_path / "enough")
-    monkeypatch.setattr(trainer_module, "logprobs", once_short([]))
-    straight = run(tmp_path / "straight")
-    assert straight[2].halved == 4
-    assert straight[1] != enough[1]
-    monkeypatch.setattr(trainer_module, "logprobs", once_short([]))
-    with pytest.raises(RuntimeError, match="killed"):
-        run(tmp_path / "killed", kill_after=4)
-    monkeypatch.setattr(trainer_module, "logprobs", logprobs)
-    assert run(tmp_path / "killed") == straight
-
-
-def test_what_no_split_makes_small_enough_is_named(tmp_path, ctx, compute, monkeypatch):
-    def no_memory(model, groups):
-        if any(group.problem_id == "p/2" for group in groups):
-            raise MemoryError
-        return logprobs(model, groups)
-
-    monkeypatch.setattr(trainer_module, "logprobs", no_memory)
-    with pytest.raises(TrainingError, match=r"^p/2: memory is too small to learn from \d+ tokens at once"):
-        train(
-            make_model("causal"),
-            sft(),
-            settings(batch_size=12, max_steps=1),
-            compute=compute,
-            seed=0,
-            workdir=tmp_path,
-            ctx=ctx,
-        )
-
-
-@pytest.mark.parametrize("kind", ["sft", "dpo"])
-def test_resumed_at_every_step_equals_straight(tmp_path, make_ctx, compute, family, kind):
-    """Byte for byte, with dropout on, checkpoints every step, every 2nd and never before the kill."""
-    changes = {"attention_dropout": 0.3} if family == "causal" else {"dropout_rate": 0.3}
-    ctx = make_ctx(1000)
-
-    def run(workdir, every, kill_after=None):
-        workdir.mkdir(exist_ok=True)
-        model = make_model(family, **changes)
-        objective = sft() if kind == "sft" else dpo(model, compute, ctx)
-
-        def after(step):
-            if step == kill_after:
-                raise KILLED
-            return False
-
-        facts = train(
-            model,
-            objective,
-            settings(),
-            compute=compute,
-            seed=3,
-            workdir=workdir,
-            ctx=make_ctx(every),
-            after_step=after,
-        )
-        return as_bytes(model), (workdir / "train_log.jsonl").read_bytes(), facts
-
-    straight = run(tmp_path / "straight", 1000)
-    for every, kill_after in [(1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (1, 6), (2, 5), (100, 3)]:
-        workdir = tmp_path / f"{every}-{kill_after}"
-        with pytest.raises(RuntimeError, match="killed"):
-            run(workdir, every, kill_after)
-        if kill_after == 3:  # what kills while a checkpoint is written or an old one removed leave behind
-            (workdir / ".step-000003.writing").mkdir()
-            (workdir / ".step-000003.writing" / "model.safetensors").write_bytes(b"half")
-            if every == 1:
-                (workdir / "step-000000").mkdir()
-        assert run(workdir, every) == straight
-    assert len({line["loss"] for line in map(json.loads, straight[1].splitlines())}) == 6
-
-
 def test_a_rate_that_is_not_stated_follows_from_the_model(tmp_path, ctx, compute):
     plan = settings(learning_rate="auto", max_steps=2, warmup_ratio=0, min_lr_ratio=1)
     facts = train(make_model("causal"), sft(), plan, compute=compute, seed=0, workdir=tmp_path, ctx=ctx)
@@ -355,7 +184,7 @@ def test_after_step_ends_the_training(tmp_path, ctx, compute, recorder):
     facts = train(
         make_model("causal"), sft(), settings(), compute=compute, seed=0, workdir=tmp_path, ctx=ctx, after_step=after
     )
-    assert (facts.steps, facts.planned_steps, facts.stopped) == (3, 6, True)
+    assert (facts.steps, facts.stopped) == (3, True)
     assert steps == [1, 2, 3]
     assert [fields["step"] for event, fields in recorder.events if event == "train_step"] == [1, 2, 3]
 
@@ -447,35 +276,6 @@ def test_an_accelerator_of_another_kind_is_replaced(tmp_path, ctx, compute):
     AcceleratorState._reset_state(reset_partial_state=True)
     Accelerator(cpu=True, mixed_precision="bf16")
     train(make_model("causal"), sft(), settings(max_steps=1), compute=compute, seed=0, workdir=tmp_path, ctx=ctx)
-
-
-def test_checkpoint_of_another_model_is_refused(tmp_path, make_ctx, compute):
-    (tmp_path / "w").mkdir()
-    arguments = {"compute": compute, "seed": 0, "workdir": tmp_path / "w"}
-    train(make_model("causal"), sft(), settings(max_steps=3), ctx=make_ctx(2), **arguments)
-    assert [path.name for path in sorted((tmp_path / "w").glob("step-*"))] == ["step-000002"]
-    with pytest.raises(StorageError, match="another model"):
-        train(make_model("seq2seq"), sft(), settings(max_steps=3), ctx=make_ctx(2), **arguments)
-    (tmp_path / "w" / "step-000002" / "model.safetensors").write_bytes(b"x")
-    with pytest.raises(StorageError, match="cannot be read"):
-        train(make_model("causal"), sft(), settings(max_steps=3), ctx=make_ctx(2), **arguments)
-
-
-def test_missing_log_lines_are_refused(tmp_path, make_ctx, compute):
-    train(
-        make_model("causal"), sft(), settings(max_steps=3), compute=compute, seed=0, workdir=tmp_path, ctx=make_ctx(2)
-    )
-    (tmp_path / "train_log.jsonl").write_text("")
-    with pytest.raises(StorageError, match="2 steps are done but 0"):
-        train(
-            make_model("causal"),
-            sft(),
-            settings(max_steps=3),
-            compute=compute,
-            seed=0,
-            workdir=tmp_path,
-            ctx=make_ctx(2),
-        )
 
 
 def test_nothing_to_learn_from(tmp_path, ctx, compute):

@@ -11,12 +11,12 @@ import yaml
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+import selfstudy
 from selfstudy.config import load_tree, packaged_configs
 from selfstudy.models.format import read_format
 from selfstudy.models.load import save_model
 from selfstudy.recipes.config import Config
 from selfstudy.recipes.prepare import prepare
-from selfstudy.running import carry_out
 from selfstudy.storage.records import read_records
 from selfstudy.types import Pair, Problem
 from tests.fakes import BRACKET_CORPUS, llama_tokenizer, tiny_llama, tiny_t5
@@ -205,7 +205,7 @@ def test_runs_with_a_stand_in_of_the_same_family(
     stand_in(tmp_path / "untaught")
     taught_to_end(tmp_path / "untaught", tmp_path / "stand-in")
     (tmp_path / "parity.py").write_text(PARITY)
-    results = carry_out(name, [*SMALL, "root=runs"], name="small", quiet=True)
+    results = selfstudy.run(name, [*SMALL, "root=runs"], name="small", quiet=True)
     assert results.models == ["sft", "dpo-1", "dpo-st-1"]
     assert results.splits == ["dev", "test", "transfer-multiarith", "transfer-asdiv", "transfer-svamp"]
     assert set(results.scores) == {(model, split) for model in results.models for split in results.splits}

@@ -13,7 +13,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from selfstudy.errors import ConfigError, DataError, ModelError
 from selfstudy.models.load import load_model
 from selfstudy.models.presets import PRESETS
-from selfstudy.recipes.prepare import find_run, prepare
+from selfstudy.recipes.prepare import prepare
 from selfstudy.storage.artifacts import Artifact
 from selfstudy.types import SILENT
 from tests.stages.builders import model_folder
@@ -106,13 +106,18 @@ def test_what_cannot_work_is_said_before_any_compute(table: Path) -> None:
     with pytest.raises(ModelError, match=r"not a model folder, config\.json is missing"):
         prepare("quickstart", ["model=./empty"])
     model_folder(Path("causal"), "causal")
-    with pytest.raises(ModelError, match="no chat template"):
+    with pytest.raises(ModelError, match=r"^model \./causal: prompt\.chat is on, but the model has no chat template"):
         prepare("quickstart", ["model=./causal", "prompt.chat=true"])
     with pytest.raises(ModelError, match="positions"):
         prepare("quickstart", ["model=./causal", "sampling.max_new_tokens=600"])
     model_folder(Path("seq2seq"), "seq2seq")
-    with pytest.raises(ModelError, match="cannot spell the angle notation"):
+    with pytest.raises(
+        ModelError, match=r"^model \./seq2seq: .*cannot spell the angle notation.*; set prompt\.notation: auto"
+    ):
         prepare("quickstart", ["model=./seq2seq", "prompt.notation=angle"])
+    Path("alone.yaml").write_text("rounds: 1\n")
+    with pytest.raises(ConfigError, match="model is required; add 'model: …' to it, or model=… to the command"):
+        prepare("alone.yaml")
     for change, message in {
         "recipe=dpo": "recipe: Input should be 'dpo_st'",
         "sft={epochs: 2, max_steps: 3}": "either epochs or max_steps",
@@ -139,8 +144,3 @@ def test_a_plan_that_is_only_looked_at_fetches_nothing(monkeypatch: pytest.Monke
     monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
     assert prepare("gsm8k_tiny", download=False).missing
     assert asked == []
-
-
-def test_runs_that_there_are_not() -> None:
-    with pytest.raises(ConfigError, match=r"no run 'x' below runs/runs; there are: none"):
-        find_run("x", Path("runs"))

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from selfstudy.errors import StorageError
-from selfstudy.report.results import Results, read_results, results_table
+from selfstudy.errors import ConfigError, StorageError
+from selfstudy.report.results import Results, find_results, read_results, results_table
 from selfstudy.storage.artifacts import Store
 from selfstudy.storage.atomic import write_json
 
@@ -194,3 +194,8 @@ def test_a_damaged_artifact_is_said_to_be_damaged(damage: str, tmp_path: Path) -
         (folder / ("file" if damage == "size" else "manifest.json")).write_text("{")
     with pytest.raises(StorageError, match=rf"scores-{3:016d}.*; delete .* and run again to make it anew"):
         read_results(run)
+
+
+def test_runs_that_there_are_not() -> None:
+    with pytest.raises(ConfigError, match=r"no run 'x' below runs/runs; there are: none"):
+        find_results("x", Path("runs"))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from selfstudy.recipes.prepare import describe, prepare
 from selfstudy.report.results import PlannedStep
-from selfstudy.report.rounds import completed_round
+from selfstudy.report.rounds import completed_round, rounds
 from selfstudy.storage.artifacts import Store
 
 LABELS = {"pseudo_labels": 30, "problems": 40, "right": 80, "unsound": 5, "duplicates": 25}
@@ -73,3 +77,16 @@ def test_recipes_without_pairs_and_runs_of_a_part(tmp_path: Path) -> None:
     assert (found.number, found.pairs, found.guard, found.pseudo_labels) == (1, None, None, 30)
     assert completed_round(made.steps[-1:]) is None  # whose model was not made here
     assert completed_round([]) is None
+
+
+@pytest.mark.parametrize("recipe", ["dpo_st", "self_training", "rft", "supervised"])
+def test_every_recipes_steps_are_in_the_round_that_their_names_tell(recipe: str) -> None:
+    lines = describe(prepare("quickstart", [f"recipe={recipe}", "rounds=3"]).plan)
+    steps = [PlannedStep(line["name"], line["kind"], line["about"], {}, line["artifact"], None) for line in lines]
+    round_of = rounds(steps)
+    assert (round_of["problems"], round_of["sft"]) == (0, 0)
+    numbered = {name: int(found[1]) for name in round_of if (found := re.search(r"^[^/]*-(\d)(\[.*)?$", name))}
+    assert {name: round_of[name] for name in numbered} == numbered
+    assert len(numbered) > 5 or recipe in ("rft", "supervised")
+    if recipe == "rft":
+        assert {round_of[name] for name in ("labels", "rft", "evaluate/rft/dev")} == {1}

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import selfstudy
 from selfstudy.asking import find_model
 from selfstudy.errors import ConfigError, DataError, ModelError
 from selfstudy.models.compute import Compute
@@ -19,7 +20,6 @@ from selfstudy.models.format import FormatSettings, bind
 from selfstudy.models.load import load_model, load_tokenizer
 from selfstudy.models.tokenizers import Family
 from selfstudy.problems.mixture import Part, stream
-from selfstudy.running import carry_out
 from selfstudy.stages.create_model import CreateForMixture
 from selfstudy.stages.pretrain import Documents, Items, Pretrain, PretrainSettings
 from selfstudy.storage.artifacts import Artifact
@@ -181,7 +181,7 @@ def test_one_command_makes_and_scores_a_base_model(tmp_path: Path) -> None:
         "compute.threads=1",
         "evaluation.samples=0",
     ]
-    results = carry_out("quickstart", [*small, *plan, "sampling.max_new_tokens=8"], quiet=True)
+    results = selfstudy.run("quickstart", [*small, *plan, "sampling.max_new_tokens=8"], quiet=True)
     assert list(results.models) == ["pretrained"]
     assert results.scores["pretrained", "test"]["accuracy"]["n"] == 6
     run = next((tmp_path / "runs").iterdir()).name

@@ -17,7 +17,7 @@ from selfstudy.errors import ModelError
 from selfstudy.generation import hooks
 from selfstudy.generation.decoder import Decoder
 from selfstudy.generation.engine import Engine, SamplingSettings
-from selfstudy.generation.solver import load_solver
+from selfstudy.generation.solver import Solver, load_policy, make_solver
 from selfstudy.models.compute import Compute
 from selfstudy.models.format import FormatSettings
 from selfstudy.models.load import load_model, load_tokenizer, save_model
@@ -106,12 +106,17 @@ def test_ranges_are_long_enough_and_nearly_alike(count: int, least: int) -> None
     assert max(sizes) - min(sizes) <= 1
 
 
+def loaded(folder: Path, sampling: SamplingSettings) -> Solver:
+    it = stage()
+    return make_solver(*load_policy(folder, it.format, it.compute), sampling, seed=0, purpose="pairs")
+
+
 @pytest.mark.parametrize("batch_tokens", [1, 90, None])
 def test_a_shard_has_sixteen_times_the_rows_of_a_batch(batch_tokens: int | None, tmp_path: Path) -> None:
     sampling = SamplingSettings(temperature=1.0, max_new_tokens=8, max_batch_tokens=batch_tokens)
     it, given = stage(sampling=sampling, count=3), inputs(tmp_path, problems=40)
     run(it, given, tmp_path / "out")
-    solver = load_solver(given["model"][0].path, it.format, sampling, it.compute, seed=0, purpose="pairs")
+    solver = loaded(given["model"][0].path, sampling)
     rows = solver.engine.rows(solver.requests([problem(n) for n in range(40)], range(3)))
     sizes = [len(part.read_text().splitlines()) for part in (tmp_path / "out").glob("*.jsonl")]
     assert sum(sizes) == 120
@@ -123,9 +128,7 @@ def test_a_shard_has_sixteen_times_the_rows_of_a_batch(batch_tokens: int | None,
 def test_one_long_prompt_makes_no_shard_smaller(tmp_path: Path) -> None:
     """Shards without it are drawn in more rows than one with it could be."""
     sampling = SamplingSettings(temperature=1.0, max_new_tokens=8, max_batch_tokens=120)
-    solver = load_solver(
-        model_folder(tmp_path, "causal").path, stage().format, sampling, stage().compute, seed=0, purpose="pairs"
-    )
+    solver = loaded(model_folder(tmp_path, "causal").path, sampling)
     long = replace(problem(0), question=" ".join(["Tom has 3 apples."] * 12))
     few = solver.requests([problem(n) for n in range(1, 40)], range(3))
     assert solver.engine.rows([*solver.requests([long], range(3)), *few]) == solver.engine.rows(few) > 1

@@ -179,7 +179,7 @@ def carry_out(
     if not report:
         running._report_after = lambda *_, **__: None
     watch(lambda kind, file: seen(step, kind, file), fault)
-    running.carry_out(str(folder / f"{family}.yaml"), ["root=root"], until=until, name=NAME, quiet=True)
+    running.run(str(folder / f"{family}.yaml"), ["root=root"], until=until, name=NAME, quiet=True)
 
 
 def forked(work: Callable[[], None], where: Path) -> int:

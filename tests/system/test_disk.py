@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+import selfstudy
 from selfstudy.cli import main
-from selfstudy.running import carry_out
 from tests.system.conftest import hashes
 
 
@@ -45,8 +45,8 @@ def test_files_that_may_not_grow(small: Callable[..., str], capsys: pytest.Captu
     for limit in (2_000, 60_000):
         with files_of_at_most(limit):
             assert "too large" in said(capsys, "run", config, "root=limited", "--until", "sft")
-    carry_out(config, ["root=limited"], quiet=True, until="sft")
-    carry_out(config, ["root=straight"], quiet=True, until="sft")
+    selfstudy.run(config, ["root=limited"], quiet=True, until="sft")
+    selfstudy.run(config, ["root=straight"], quiet=True, until="sft")
     assert hashes(Path("limited")) == hashes(Path("straight"))
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+import selfstudy
 from selfstudy import running
-from selfstudy.running import carry_out
 from tests.system.conftest import hashes
 
 
@@ -27,7 +27,7 @@ class Killed(BaseException):
 def test_stopped_at_every_event(family: str, small: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Every event (a step begun, a training step, a look of the guard, a step finished) is a place to die."""
     config = small(family)
-    carry_out(config, ["root=straight"], quiet=True)
+    selfstudy.run(config, ["root=straight"], quiet=True)
 
     died_at: set[tuple[str, str, Any]] = set()
 
@@ -51,7 +51,7 @@ def test_stopped_at_every_event(family: str, small: Callable[..., str], monkeypa
     finished = False
     while not finished:
         with contextlib.suppress(Killed):
-            carry_out(config, ["root=killed"], quiet=True)
+            selfstudy.run(config, ["root=killed"], quiet=True)
             finished = True
     assert {kind for _, kind, _ in died_at} >= {
         "problems",
@@ -68,7 +68,7 @@ def test_stopped_at_every_event(family: str, small: Callable[..., str], monkeypa
 
 def test_kill_minus_nine(small: Callable[..., str]) -> None:
     config = small("causal")
-    carry_out(config, ["root=straight"], quiet=True)
+    selfstudy.run(config, ["root=straight"], quiet=True)
     command = [sys.executable, "-m", "selfstudy.cli", "run", config, "root=killed", "--name", "run"]
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
     events = Path("killed/runs/run/events.jsonl")

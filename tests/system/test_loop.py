@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from datasets import load_dataset
 
-from selfstudy.asking import evaluate_model, export_step, sample_to_file, solve_questions
+import selfstudy
+from selfstudy.asking import sample_to_file, show_scores, show_solutions
+from selfstudy.exporting import export_step
 from selfstudy.report.results import read_results
-from selfstudy.running import carry_out, show_plan, show_status
+from selfstudy.running import show_plan, show_status
 from selfstudy.storage.judged import read_judged
 from selfstudy.storage.records import read_records
 from selfstudy.types import Example, Pair, Problem
@@ -28,7 +30,7 @@ def test_the_loop_runs_and_its_parts_fit_together(
     show_plan(config)
     assert "to do" in capsys.readouterr().out
     assert not (ROOT / "artifacts").exists()  # a plan computes nothing
-    results = carry_out(config, quiet=True)
+    results = selfstudy.run(config, quiet=True)
     assert results.models == ["sft", "dpo-1", "dpo-st-1"]
     assert results.chosen in results.models
     assert {split for _, split in results.scores} == {"dev", "test"}
@@ -54,7 +56,7 @@ def test_the_loop_runs_and_its_parts_fit_together(
     assert artifacts["dpo-st-1"].metrics()["pseudo_labels"] == len(labels)
 
     before = hashes(ROOT)
-    carry_out(config, quiet=True)
+    selfstudy.run(config, quiet=True)
     assert hashes(ROOT) == before
     events = [json.loads(line) for line in (ROOT / "runs" / family / "events.jsonl").read_text().splitlines()]
     second = [e["event"] for e in events][[e["event"] for e in events].index("run_finished") + 1 :]
@@ -62,19 +64,14 @@ def test_the_loop_runs_and_its_parts_fit_together(
 
 
 def test_what_is_asked_of_a_finished_run(small: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
-    carry_out(small("causal"), quiet=True)
+    selfstudy.run(small("causal"), quiet=True)
     show_status("causal", ROOT)
     show_status(None, ROOT)
     assert "accuracy" in capsys.readouterr().out
-    solve_questions(
-        "causal", "Tom has 3 apples and buys 4 more. How many?", calculator=True, temperature=0.0, root=ROOT
-    )
+    show_solutions("causal", "Tom has 3 apples and buys 4 more. How many?", calculator=True, temperature=0.0, root=ROOT)
     assert "log-probability" in capsys.readouterr().out
-    metrics = evaluate_model(
-        "causal:sft", "dev", samples=2, temperature=1.0, calculator=False, seed=1, as_json=True, root=ROOT
-    )
-    assert json.loads(capsys.readouterr().out) == metrics
-    assert metrics["accuracy"]["n"] == 6
+    show_scores("causal:sft", "dev", samples=2, temperature=1.0, calculator=False, seed=1, as_json=True, root=ROOT)
+    assert json.loads(capsys.readouterr().out)["accuracy"]["n"] == 6
     sample_to_file(
         "causal", "{name: word_problems, split: test, count: 3}", Path("s.jsonl"), n=2, temperature=1.0,
         calculator=True, seed=0, root=ROOT,
@@ -86,7 +83,7 @@ def test_what_is_asked_of_a_finished_run(small: Callable[..., str], capsys: pyte
     ("step", "columns"), [("pairs-1", ["prompt", "chosen", "rejected"]), ("labels-1", ["prompt", "completion"])]
 )
 def test_exports_are_what_trl_reads(small: Callable[..., str], step: str, columns: list[str], tmp_path: Path) -> None:
-    carry_out(small("causal"), quiet=True)
+    selfstudy.run(small("causal"), quiet=True)
     export_step("causal", step, Path("export.jsonl"), ROOT)
     data = load_dataset("json", data_files="export.jsonl", cache_dir=str(tmp_path / "cache"))["train"]
     assert data.column_names == columns
@@ -102,9 +99,9 @@ def test_exports_are_what_trl_reads(small: Callable[..., str], step: str, column
 def test_baselines_are_one_setting_away_and_share_the_prefix(
     recipe: str, models: list[str], small: Callable[..., str]
 ) -> None:
-    carry_out(small("causal"), quiet=True, until="sft")
+    selfstudy.run(small("causal"), quiet=True, until="sft")
     before = hashes(ROOT)
-    results = carry_out(small("causal"), [f"recipe={recipe}"], quiet=True)
+    results = selfstudy.run(small("causal"), [f"recipe={recipe}"], quiet=True)
     assert results.models == models
     assert before.items() <= hashes(ROOT).items()
     assert sum(name.startswith("sft-") for name in hashes(ROOT)) == len(models)
@@ -112,16 +109,16 @@ def test_baselines_are_one_setting_away_and_share_the_prefix(
 
 def test_raising_the_number_of_samples_draws_only_the_new_ones(small: Callable[..., str]) -> None:
     config = small("causal", samples_per_step=2)
-    carry_out(config, quiet=True, until="pair-samples-1")
+    selfstudy.run(config, quiet=True, until="pair-samples-1")
     before = {name for name in hashes(ROOT) if name.startswith("samples")}
-    carry_out(config, ["pairs.n=4"], quiet=True, until="pairs-1")
+    selfstudy.run(config, ["pairs.n=4"], quiet=True, until="pairs-1")
     after = {name for name in hashes(ROOT) if name.startswith("samples")}
     assert before < after
     assert len(after - before) == 1
 
 
 def test_a_finished_run_is_shown_without_importing_its_plug_ins(small: Callable[..., str]) -> None:
-    carry_out(small("causal"), quiet=True, until="sft")
+    selfstudy.run(small("causal"), quiet=True, until="sft")
     Path("parity.py").write_text("raise RuntimeError('imported')")
     assert read_results(ROOT / "runs" / "causal").step("sft").artifact
     show_status("causal", ROOT)

@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from selfstudy.running import carry_out
+import selfstudy
 from tests.system.conftest import SMALL, hashes
 
 
 def test_killed_with_its_workers(small: Callable[..., str]) -> None:
     # One row at a time: five shards of sixteen samples.
     config = small("causal", sampling={**SMALL["sampling"], "max_batch_tokens": 1})
-    carry_out(config, ["root=straight"], quiet=True, until="pair-samples-1")
+    selfstudy.run(config, ["root=straight"], quiet=True, until="pair-samples-1")
     command = [sys.executable, "-m", "selfstudy.cli", "run", config, "root=killed", "compute.devices=2"]
     process = subprocess.Popen([*command, "--until", "pair-samples-1"], stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
@@ -25,5 +25,5 @@ def test_killed_with_its_workers(small: Callable[..., str]) -> None:
     process.kill()
     process.wait()
     assert list(Path("killed/artifacts").glob("samples-*.tmp"))
-    carry_out(config, ["root=killed", "compute.devices=2"], quiet=True, until="pair-samples-1")
+    selfstudy.run(config, ["root=killed", "compute.devices=2"], quiet=True, until="pair-samples-1")
     assert hashes(Path("killed")) == hashes(Path("straight"))

@@ -19,7 +19,7 @@ from pydantic import Field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from selfstudy.config import Settings
-from selfstudy.errors import ModelError
+from selfstudy.errors import ModelError, listed
 from selfstudy.generation.decoder import BAND, Decoder, ragged
 from selfstudy.generation.drawing import draw, uniforms
 from selfstudy.generation.hooks import BoundHook, HookSpec, default_hook, load_hook
@@ -36,6 +36,7 @@ from selfstudy.types import Completion, Progress, Sample
 
 # More rows than this hardly speed up matrix products, and lengthen the end of a shard, when few rows are left.
 _ROWS = 256
+_SHORTER = "lower sampling.max_new_tokens, or take these problems out of the data"
 # Keys and values take as much memory as the weights, but not less than this.
 _CACHE_BYTES = 2**30
 # Prompts are computed this many tokens at a time, at least one prompt and at most a quarter of the rows.
@@ -135,7 +136,7 @@ class Engine:
         """
         empty = [request.problem_id for request in requests if not request.prompt_ids]
         if empty:
-            raise ModelError(f"{_listed(empty)}: the prompt has no tokens; check the prompt template")
+            raise ModelError(f"{listed(empty)}: the prompt has no tokens; check the question and prompt.template")
         new = self.settings.max_new_tokens
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         if limit is not None:
@@ -144,12 +145,12 @@ class Engine:
             over = [f"{r.problem_id} ({len(r.prompt_ids)})" for r, n in zip(requests, needed, strict=True) if n > limit]
             if over:
                 raise ModelError(
-                    f"{_listed(over)}: prompt (its tokens in parentheses) {'and' if causal else 'or'} "
-                    f"max_new_tokens={new} need more than the {limit} positions of {type(self.model).__name__}; lower "
-                    "max_new_tokens, or leave these out"
+                    f"{listed(over)}: prompt (its tokens in parentheses) {'and' if causal else 'or'} "
+                    f"max_new_tokens={new} need more than the {limit} positions of {type(self.model).__name__}; "
+                    f"{_SHORTER}"
                 )
         longest = max((len(request.prompt_ids) for request in requests), default=0)
-        check_window(self.model, self._facts.windowed, longest + new)
+        check_window(self.model, self._facts.windowed, longest + new, _SHORTER)
 
     def generate(self, requests: Sequence[Request], bar: Progress | None = None) -> list[Sample]:
         """Draw all samples that are asked for, in the order of requests and their indices.
@@ -210,8 +211,8 @@ class Engine:
         rows = min(tokens // self._row_tokens(requests), sum(len(request.indices) for request in left))
         if rows <= 1:
             raise ModelError(
-                f"{_listed([r.problem_id for r in left])}: memory ran out with a single row ({fault}); lower "
-                "max_new_tokens, leave these out, or take a smaller model"
+                f"{listed([r.problem_id for r in left])}: memory ran out with a single row ({fault}); "
+                f"{_SHORTER}, or take a smaller model"
             )
         self.halved += 1
         return rows // 2 * self._row_tokens(requests)
@@ -290,7 +291,8 @@ class _Run:
                 if not math.isfinite(p)
             ]
             raise ModelError(
-                f"{_listed(wrong)}: the model's logits are not finite; its weights are damaged, or dtype overflows"
+                f"{listed(wrong)}: the model's logits are not finite: its weights are damaged, or compute.dtype is too "
+                "narrow for them; set it to float32, or use another model"
             )
         return tokens, logprobs
 
@@ -362,9 +364,6 @@ def _stop_tokens(model: PreTrainedModel) -> frozenset[int]:
         stop = getattr(config, "eos_token_id", None)
         if stop is not None:
             return frozenset([stop] if isinstance(stop, int) else stop)
-    raise ModelError(f"{type(model).__name__} has no eos_token_id in its configs, so no completion could end; set it")
-
-
-def _listed(names: Sequence[str]) -> str:
-    unique = list(dict.fromkeys(names))
-    return ", ".join(unique[:10]) + (f" and {len(unique) - 10} more" if len(unique) > 10 else "")
+    raise ModelError(
+        f"{type(model).__name__} has no eos_token_id in its configs, so no completion could end; set it in config.json"
+    )

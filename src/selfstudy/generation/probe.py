@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from selfstudy.errors import ModelError
 from selfstudy.generation.decoder import Decoder, evaluating, ragged
 from selfstudy.learning.logprobs import decoder_start
-from selfstudy.models.attention import noting_windows
+from selfstudy.models.attention import OTHERS, noting_windows
 from selfstudy.models.compute import out_of_memory
 
 Chunked = Sequence[Sequence[int]]
@@ -63,20 +63,19 @@ def probe(model: PreTrainedModel) -> Facts:
         if out_of_memory(fault):
             raise
         raise ModelError(
-            f"{type(model).__name__}: a flat list of tokens makes it fail ({type(fault).__name__}: {fault}); this "
-            "architecture cannot be sampled here"
+            f"{type(model).__name__}: a flat list of tokens makes it fail ({type(fault).__name__}: {fault}); {OTHERS}"
         ) from fault
     error = ((together - alone).norm() / alone.norm()).item()
     if not error <= _TOLERANCE.get(model.dtype, 1e-3):
         raise ModelError(
             f"{type(model).__name__}: logits of ragged rows differ from those of plain forward passes by {error:.2g} "
-            "of their size; this architecture cannot be sampled here"
+            f"of their size, so that what is drawn would depend on its batch; {OTHERS}"
         )
     layers = getattr(model.config, "num_decoder_layers", None) or model.config.get_text_config().num_hidden_layers
     if len(decoder.cache.layers) != layers:
         raise ModelError(
             f"{type(model).__name__}: {len(decoder.cache.layers)} of {layers} layers attend; what others remember of a "
-            "row cannot be kept here"
+            f"row cannot be kept here; {OTHERS}"
         )
     return Facts(decoder.cache.token_bytes(), bool(windows))
 

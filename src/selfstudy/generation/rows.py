@@ -66,8 +66,8 @@ class Row:
             self._force(forced.token_ids, forced.replace_last, token, logprob, limit)
             if any(written in stop for written in forced.token_ids):
                 raise PluginError(
-                    f"the hook forces {list(forced.token_ids)}, and one of these ends a completion; that one only the "
-                    "model may write"
+                    f"hook {type(self.hook).__name__} forces {list(forced.token_ids)}, and one of these ends a "
+                    "completion, which the model alone may do; leave that token out"
                 )
         if len(self.tokens) >= limit:
             self.finish = "length"

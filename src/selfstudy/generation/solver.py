@@ -59,19 +59,10 @@ def make_solver(
     return Solver(engine, format)
 
 
-def load_solver(
-    folder: Path,
-    settings: FormatSettings,
-    sampling: SamplingSettings,
-    compute: Compute,
-    *,
-    seed: int,
-    purpose: str,
-    round: int = 0,
-    place: str | None = None,
-) -> Solver:
-    """Load a model folder and put it to work, on ``place`` (as torch names it) rather than ``compute.device``."""
+def load_policy(
+    folder: Path, settings: FormatSettings, compute: Compute, place: str | None = None
+) -> tuple[PreTrainedModel, Format]:
+    """Load a model folder, to ``place`` (as torch names it) rather than ``compute.device`` where that is given."""
     compute.apply(place)
     model = load_model(folder, dtype=compute.dtype, device=place or compute.device)
-    format = bind(settings, load_tokenizer(folder), family(model))
-    return make_solver(model, format, sampling, seed=seed, purpose=purpose, round=round)
+    return model, bind(settings, load_tokenizer(folder), family(model))

@@ -39,12 +39,6 @@ class Rows:
         flat = [rows.transpose(1, 2).flatten(0, 1) for rows in bands]
         return (flat[0] if len(flat) == 1 else torch.cat(flat)).index_select(0, self.home)[None]
 
-    @property
-    def padding(self) -> tuple[int, int]:
-        """Return how many places there are, and how many of them are padding."""
-        places = sum(band.numel() for band in self.places)
-        return places, places - sum(int(lengths.sum()) for lengths in self.lengths)
-
 
 @dataclass(frozen=True, slots=True)
 class Causal:

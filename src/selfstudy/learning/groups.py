@@ -117,8 +117,8 @@ def collate(groups: Sequence[Group], decoder_start: int | None) -> Batch:
     """
     for group in groups:
         if not group.prompt_ids or not all(group.completions):
-            what = "prompt" if not group.prompt_ids else "completion"
-            raise TrainingError(f"{group.problem_id}: a {what} without tokens cannot be learnt from; leave it out")
+            what = "completion" if group.prompt_ids else "prompt (see prompt.template)"
+            raise TrainingError(f"{group.problem_id}: a {what} without tokens cannot be learnt from; take it out")
     causal = decoder_start is None
     ids: list[int] = []
     rows: list[list[int]] = []  # flat indices of each completion's row

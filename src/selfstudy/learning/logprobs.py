@@ -15,10 +15,20 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
-from selfstudy.errors import ModelError
+from selfstudy.errors import ModelError, listed
 from selfstudy.learning.attention import Causal, Cross, Full, Rows, ends
 from selfstudy.learning.groups import Batch, collate
-from selfstudy.models.attention import HIDDEN, Step, check_window, flat, noting_windows, parts_of, placed, position_bias
+from selfstudy.models.attention import (
+    HIDDEN,
+    OTHERS,
+    Step,
+    check_window,
+    flat,
+    noting_windows,
+    parts_of,
+    placed,
+    position_bias,
+)
 from selfstudy.models.compute import Compute
 from selfstudy.models.load import family
 from selfstudy.types import Group
@@ -26,6 +36,7 @@ from selfstudy.types import Group
 # The method of a sharded model that stands in for label_logps.
 ENTRY = "selfstudy_label_logps"
 # Logits that are in memory at a time (float32: 128 MiB).
+_SHORTER = "lower max_prompt_tokens or max_completion_tokens, which leave out what is longer"
 _LOGITS = 2**25
 
 
@@ -133,7 +144,7 @@ class _Output:
         layer = model.get_output_embeddings()
         if layer is None:
             raise ModelError(
-                f"{_name(model)} has no output layer; a causal or sequence-to-sequence language model is needed"
+                f"{_name(model)} has no output layer; take a causal or a sequence-to-sequence language model"
             )
         self._model, self._layer, self._batch = model, layer, batch
         self._rows = chunk or max(1, _LOGITS // layer.weight.shape[0])
@@ -162,7 +173,9 @@ class _Output:
         labels = self._batch.labels
         if logits.shape[:2] != (1, len(labels) if self._hidden is None else 1):
             shape = tuple(logits.shape)
-            raise ModelError(f"{_name(self._model)}: logits are not those of its output layer (shape {shape})")
+            raise ModelError(
+                f"{_name(self._model)}: logits are not those of its output layer (shape {shape}); {OTHERS}"
+            )
         if self._hidden is None:
             return _of_labels(logits[0], labels)
         self._handle.remove()
@@ -200,7 +213,9 @@ def decoder_start(model: PreTrainedModel) -> int | None:
         token = getattr(config, "decoder_start_token_id", None)
         if token is not None:
             return int(token)
-    raise ModelError(f"{_name(model)}: decoder_start_token_id is missing in config.json and generation_config.json")
+    raise ModelError(
+        f"{_name(model)}: decoder_start_token_id is missing in config.json and generation_config.json; add it (T5: 0)"
+    )
 
 
 def autocast(compute: Compute) -> torch.autocast:
@@ -244,7 +259,7 @@ def check_logprobs(model: PreTrainedModel, tolerance: float = 2e-3) -> bool:
     if not difference <= tolerance:
         raise ModelError(
             f"{_name(model)}: log-probabilities of completions in one batch differ from those computed alone by up to "
-            f"{difference:.2g} nats (at most {tolerance:g} is rounding); this architecture cannot be trained here"
+            f"{difference:.2g} nats (at most {tolerance:g} is rounding); {OTHERS}"
         )
     return bool(windows)
 
@@ -269,11 +284,10 @@ def check_rows(model: PreTrainedModel, groups: Sequence[Group], windowed: bool) 
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     over = [f"{name} ({length})" for name, length in lengths.items() if limit is not None and length > limit]
     if over:
-        shown = ", ".join(over[:10]) + (f" and {len(over) - 10} more" if len(over) > 10 else "")
         raise ModelError(
-            f"{shown}: rows of that many tokens exceed the {limit} positions of {_name(model)}; leave these out"
+            f"{listed(over)}: rows of that many tokens exceed the {limit} positions of {_name(model)}; {_SHORTER}"
         )
-    check_window(model, windowed, max(lengths.values(), default=0))
+    check_window(model, windowed, max(lengths.values(), default=0), _SHORTER)
 
 
 def plain_logprobs(model: PreTrainedModel, prompt_ids: Sequence[int], completion: Sequence[int]) -> Tensor:

@@ -135,10 +135,14 @@ def make_optimizer(model: nn.Module, settings: OptimSettings) -> torch.optim.Ada
         TrainingError: There are none, or they are not float32: small steps vanish in narrower weights.
     """
     trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    if not trainable:
+        raise TrainingError("no parameter requires a gradient, so there is nothing to train")
     narrow = [name for name, parameter in trainable.items() if parameter.dtype != torch.float32]
-    if narrow or not trainable:
-        what = f"{narrow[0]} is {trainable[narrow[0]].dtype}" if narrow else "no parameter requires a gradient"
-        raise TrainingError(f"{what}; load the model to train in float32 (compute.dtype narrows matrix products only)")
+    if narrow:
+        raise TrainingError(
+            f"{narrow[0]} is {trainable[narrow[0]].dtype}; load the model to train in float32 (compute.dtype narrows "
+            "matrix products only)"
+        )
     decayed = [parameter for parameter in trainable.values() if parameter.ndim >= 2]
     others = [parameter for parameter in trainable.values() if parameter.ndim < 2]
     parts: list[dict[str, Any]] = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]

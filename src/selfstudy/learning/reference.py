@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from selfstudy.errors import StorageError, TrainingError
+from selfstudy.errors import StorageError, TrainingError, listed
 from selfstudy.evaluation.ledger import forward_flops
 from selfstudy.learning.groups import Item, micro_batches, select
 from selfstudy.learning.logprobs import autocast, logprobs
@@ -68,7 +68,8 @@ def reference_logps(
                 if len(part) == 1:
                     name, tokens = chosen[0].problem_id, len(chosen[0].completions[0])
                     raise TrainingError(
-                        f"{name}: memory is too small for its solution of {tokens} tokens; leave it out"
+                        f"{name}: memory is too small for its solution of {tokens} tokens; leave it "
+                        "out by a lower preference.max_completion_tokens"
                     ) from error
                 on_halving()
                 parts += [part[len(part) // 2 :], part[: len(part) // 2]]
@@ -77,10 +78,10 @@ def reference_logps(
                 bar.advance(len(part))
     if not sums.isfinite().all():
         bad = [index for index, finite in enumerate(sums.isfinite().tolist()) if not finite]
-        ids = list(dict.fromkeys(groups[items[index].group].problem_id for index in bad))
+        ids = listed(groups[items[index].group].problem_id for index in bad)
         raise TrainingError(
-            f"the reference model gives {', '.join(ids[:10])} a log-probability that is not finite: it is damaged, or "
-            f"{compute.dtype} is too narrow for it"
+            f"the reference model gives {ids} a log-probability that is not finite: it is damaged, or {compute.dtype} "
+            "is too narrow for it; set compute.dtype: float32, or another model"
         )
     return sums
 
@@ -109,9 +110,13 @@ def load_reference(path: Path, groups: Sequence[Group]) -> Tensor:
         with safe_open(path, framework="pt") as file:
             digest, sums = (file.metadata() or {}).get("groups"), file.get_tensor("logps")
     except (OSError, SafetensorError) as error:
-        raise StorageError(f"{path}: reference log-probabilities cannot be read ({error}); delete the file") from error
+        raise StorageError(
+            f"{path}: reference log-probabilities cannot be read ({error}); delete it and run again"
+        ) from error
     if digest != _digest(groups):
-        raise StorageError(f"{path}: these reference log-probabilities are of other completions; delete the file")
+        raise StorageError(
+            f"{path}: these reference log-probabilities are of other completions; delete it and run again"
+        )
     assert isinstance(sums, Tensor)
     return sums
 

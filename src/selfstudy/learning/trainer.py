@@ -16,7 +16,7 @@ from accelerate.utils import GradientAccumulationPlugin
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from selfstudy.errors import TrainingError
+from selfstudy.errors import TrainingError, listed
 from selfstudy.evaluation.ledger import Stack, training_flops
 from selfstudy.learning.checkpoint import State, load_checkpoint, save_checkpoint
 from selfstudy.learning.groups import labels_of, micro_batches, select, shares, tokens_of
@@ -43,7 +43,6 @@ class TrainFacts:
 
     Attributes:
         steps: Optimizer steps taken.
-        planned_steps: Steps that the settings asked for.
         stopped: Whether ``after_step`` ended it early.
         tokens: Completion tokens (labels) learnt from.
         positions: Tokens computed, prompts included.
@@ -53,7 +52,6 @@ class TrainFacts:
     """
 
     steps: int
-    planned_steps: int
     stopped: bool
     tokens: int
     positions: int
@@ -135,7 +133,7 @@ def train(
     tokens, positions, flops, halved = (
         int(sum(record.get(name, 0) for record in log.records)) for name in ("tokens", "positions", "flops", "halved")
     )
-    return TrainFacts(done, run.planned, stopped, tokens, positions, flops, halved, log.records[-1])
+    return TrainFacts(done, stopped, tokens, positions, flops, halved, log.records[-1])
 
 
 def _follow(
@@ -354,17 +352,19 @@ def _tokens(run: _Run, part: Sequence[int]) -> int:
 
 
 def _no_memory(run: _Run, part: Sequence[int]) -> TrainingError:
-    said = f"{_listed(run, part)}: memory is too small to learn from {_tokens(run, part)} tokens at once"
+    said = f"{_problems(run, part)}: memory is too small to learn from {_tokens(run, part)} tokens at once"
     if run.settings.sharding == "fsdp":
         return TrainingError(f"{said}; lower tokens_per_batch, or set gradient_checkpointing")
-    return TrainingError(f"{said}, which cannot be split further; set gradient_checkpointing, or leave these out")
+    return TrainingError(
+        f"{said}, which cannot be split further; set gradient_checkpointing, or "
+        "leave these out by lower max_prompt_tokens or max_completion_tokens"
+    )
 
 
-def _listed(run: _Run, items: Sequence[int]) -> str:
+def _problems(run: _Run, items: Sequence[int]) -> str:
     """Return the problems that items are of."""
     objective = run.objective
-    ids = list(dict.fromkeys(objective.groups[objective.items[index].group].problem_id for index in items))
-    return ", ".join(ids[:20]) + (f" and {len(ids) - 20} more" if len(ids) > 20 else "")
+    return listed(objective.groups[objective.items[index].group].problem_id for index in items)
 
 
 def _not_finite(
@@ -373,11 +373,11 @@ def _not_finite(
     """Say which problems are to blame, before the optimizer step, while the weights are still good."""
     bad = [index for part, loss in zip(parts, losses, strict=True) if not math.isfinite(loss) for index in part]
     bad = run.world.joined(bad)
-    what = "the loss is" if bad else f"the gradient's norm is {norm}, it is"
+    what = "the loss is not finite" if bad else f"the loss is finite, but not its gradient (norm {norm})"
+    narrow = "" if run.compute.dtype == "float32" else f", or set compute.dtype: float32 (it is {run.compute.dtype})"
     return TrainingError(
-        f"step {step + 1}: {what} not finite; problems in the batch: {_listed(run, bad or batch)}. "
-        "Look at their completions, or lower "
-        f"learning_rate ({run.settings.learning_rate})"
+        f"step {step + 1}: {what}; problems in the batch: {_problems(run, bad or batch)}. Look at their completions, "
+        f"or lower learning_rate ({run.settings.learning_rate:g}){narrow}"
     )
 
 

@@ -118,7 +118,7 @@ def started(size: int, model: PreTrainedModel, device: str, follow: Follow) -> I
         yield World()
         return
     if device == "cuda" and size > torch.cuda.device_count():
-        raise TrainingError(f"devices={size}, but there are {torch.cuda.device_count()} GPUs here")
+        raise TrainingError(f"devices={size}, but there are {torch.cuda.device_count()} GPUs here; lower devices")
     others: list[tuple[SpawnProcess, Connection]] = []
     with tempfile.TemporaryDirectory() as folder:
         meeting = Path(folder, "meeting")

@@ -21,6 +21,8 @@ from transformers import AttentionInterface, PreTrainedModel
 from selfstudy.errors import ModelError
 from selfstudy.models.load import family
 
+# What to do with a model that attends in a way of its own.
+OTHERS = "take a model of another architecture, such as Llama, Qwen, SmolLM, Gemma, GPT-2, T5 or BART"
 IMPLEMENTATION = "selfstudy_flat"
 # Added to scores that must not count. Finite, so that a token which sees nothing of a part weighs it with 0, not NaN.
 HIDDEN = -1e30
@@ -80,7 +82,7 @@ def flat_attention(
     """
     if step is None or attention_mask is not None or s_aux is not None:
         what = "does not say which step it is in" if step is None else "masks or sinks of its own"
-        raise ModelError(f"{type(module).__name__}: {what}; this architecture is not supported here")
+        raise ModelError(f"{type(module).__name__}: {what}; {OTHERS}")
     noted = _WINDOWS.get()
     if noted is not None and sliding_window is not None:
         noted.add(sliding_window)
@@ -120,7 +122,7 @@ def flat(model: PreTrainedModel, *, encoder: bool = False) -> Iterator[None]:
     with ExitStack() as stack:
         if family(model) == "causal":
             if not model._supports_attention_backend:  # the library's word for: attention goes through its interface
-                raise ModelError(f"{type(model).__name__} keeps its attention to itself, so it cannot be used here")
+                raise ModelError(f"{type(model).__name__} keeps its attention to itself; {OTHERS}")
             stack.enter_context(attending(model.config, IMPLEMENTATION))
         else:
             parts = parts_of(model)
@@ -209,8 +211,8 @@ def parts_of(model: PreTrainedModel) -> Parts:
     holders = [_bias_holder(stack) for stack in (decoder, model.get_encoder())]
     if None in holders:
         raise ModelError(
-            f"{type(model).__name__} is not supported here: of encoder–decoder models, the relatives of T5 (Flan-T5, "
-            "mT5) and BART are"
+            f"{type(model).__name__} is not supported here; of encoder–decoder models, take a relative of T5 (Flan-T5, "
+            "mT5) or BART"
         )
     blocks: Any = decoder.block
     return Parts(tuple(block.layer[1].EncDecAttention for block in blocks), *holders)
@@ -238,13 +240,14 @@ def position_bias(attention: nn.Module, offsets: Tensor) -> Tensor:
     return bias.movedim(-1, 0)
 
 
-def check_window(model: PreTrainedModel, windowed: bool, length: int) -> None:
+def check_window(model: PreTrainedModel, windowed: bool, length: int, remedy: str) -> None:
     """Refuse rows so long that something sets in which a probe with few tokens could not see.
 
     Args:
         model: Causal, or of both families.
         windowed: Whether its attention said that it looks back a limited way only.
         length: Of the longest row.
+        remedy: What makes rows shorter.
 
     Raises:
         ModelError: ``length`` exceeds a window that no layer passed on, or the length at which all rows of a batch
@@ -256,7 +259,7 @@ def check_window(model: PreTrainedModel, windowed: bool, length: int) -> None:
     if rotary.get("rope_type") in ("longrope", "dynamic") and original is not None and length > original:
         raise ModelError(
             f"{type(model).__name__}: rows of up to {length} tokens exceed {original}, where its rotary frequencies "
-            "change for a batch as a whole; shorten or leave out what is long"
+            f"change for a batch as a whole; {remedy}"
         )
     kinds = getattr(config, "layer_types", None)
     for name, kind, told in (
@@ -267,5 +270,5 @@ def check_window(model: PreTrainedModel, windowed: bool, length: int) -> None:
         if window is not None and length > window and (kinds is None or kind in kinds) and not told:
             raise ModelError(
                 f"{type(model).__name__}: rows of up to {length} tokens exceed {name}={window}, which its attention is "
-                "not told of here; shorten or leave out what is long"
+                f"not told of here; {remedy}"
             )

@@ -2,34 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from selfstudy.errors import ModelError
-from selfstudy.judging.notation import Notation
-from selfstudy.models.load import family, fill_id
-from selfstudy.models.tokenizers import Family
-from selfstudy.models.vocabulary import choose_notation
-
-
-@dataclass(frozen=True, slots=True)
-class Abilities:
-    """What the checks found, for whoever builds batches.
-
-    Attributes:
-        family: ``causal`` or ``seq2seq``.
-        eos_id: Ends a completion; a label.
-        fill_id: Fills rows; masked by length, so any token will do.
-        decoder_start_id: First decoder input of encoder–decoder models.
-        notation: How this tokenizer can write annotations.
-    """
-
-    family: Family
-    eos_id: int
-    fill_id: int
-    decoder_start_id: int | None
-    notation: Notation
+from selfstudy.models.load import family
 
 
 def check(
@@ -37,34 +13,29 @@ def check(
     tokenizer: PreTrainedTokenizerBase,
     *,
     chat: bool = False,
-    max_prompt_tokens: int = 0,
     max_new_tokens: int = 0,
-) -> Abilities:
+) -> None:
     """Check that a model can be trained and sampled with a tokenizer.
 
     Args:
         config: The model's.
         tokenizer: The tokenizer that lies with it.
         chat: Whether prompts go through the chat template.
-        max_prompt_tokens: Length of the longest prompt.
         max_new_tokens: Length of the longest completion.
 
     Raises:
         ModelError: What is wrong, and what to do.
     """
-    kind = family(config)
     _check_rows(config, tokenizer)
-    eos = _check_eos(tokenizer)
-    start = getattr(config, "decoder_start_token_id", None)
-    if kind == "seq2seq" and start is None:
+    _check_eos(tokenizer)
+    if family(config) == "seq2seq" and getattr(config, "decoder_start_token_id", None) is None:
         raise ModelError(
             f"the {config.model_type} config has no decoder_start_token_id, so the decoder has no first input; "
             "add it to config.json (T5: the pad token, 0)"
         )
-    _check_positions(config, kind, max_prompt_tokens, max_new_tokens)
+    _check_positions(config, max_new_tokens)
     if chat and not tokenizer.chat_template:
         raise ModelError("prompt.chat is on, but the model has no chat template; set prompt.chat: false")
-    return Abilities(kind, eos, fill_id(tokenizer), start if kind == "seq2seq" else None, choose_notation(tokenizer))
 
 
 def _check_rows(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -77,7 +48,7 @@ def _check_rows(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) ->
         )
 
 
-def _check_eos(tokenizer: PreTrainedTokenizerBase) -> int:
+def _check_eos(tokenizer: PreTrainedTokenizerBase) -> None:
     eos = tokenizer.eos_token_id
     if tokenizer.eos_token is None:
         raise ModelError(
@@ -91,19 +62,15 @@ def _check_eos(tokenizer: PreTrainedTokenizerBase) -> int:
         )
     if tokenizer.decode([eos], skip_special_tokens=True):
         raise ModelError(
-            f"EOS {tokenizer.eos_token!r} is an ordinary token, so that text may hold it; make it a special token"
+            f"EOS {tokenizer.eos_token!r} is an ordinary token, so that text may hold it; make it a special token "
+            "in tokenizer.json"
         )
-    return int(eos)
 
 
-def _check_positions(config: PreTrainedConfig, kind: Family, prompt: int, new: int) -> None:
+def _check_positions(config: PreTrainedConfig, new: int) -> None:
     limit = getattr(config, "max_position_embeddings", None)
-    if limit is None:  # T5 counts relative distances
-        return
-    # Encoder and decoder each have the whole range; a causal model shares one.
-    needed = max(prompt, new) if kind == "seq2seq" else prompt + new
-    if needed > limit:
+    if limit is not None and new > limit:  # T5 counts relative distances and has none
         raise ModelError(
-            f"prompts of {prompt} and completions of {new} tokens need {needed} positions; the {config.model_type} "
-            f"model has {limit}. Lower max_new_tokens or max_prompt_tokens"
+            f"sampling.max_new_tokens={new} is more than the {limit} positions of the {config.model_type} model, which "
+            "prompts need too; lower it"
         )

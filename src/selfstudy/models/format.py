@@ -13,6 +13,7 @@ from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
 
+from selfstudy.errors import ModelError
 from selfstudy.judging.answers import ensure_answer_line
 from selfstudy.judging.notation import ANGLE, BRACKET, NOTATIONS, Notation
 from selfstudy.models.prompts import (
@@ -83,7 +84,10 @@ def bind(settings: FormatSettings, tokenizer: PreTrainedTokenizerBase, family: F
     if settings.notation == "auto":
         return Format(tokenizer, family, settings, choose_notation(tokenizer))
     notation = NOTATIONS[settings.notation]
-    check_notation(tokenizer, notation)
+    try:
+        check_notation(tokenizer, notation)
+    except ModelError as error:
+        raise ModelError(f"{error}; set prompt.notation: auto, which takes what the tokenizer can spell") from None
     return Format(tokenizer, family, settings, notation)
 
 

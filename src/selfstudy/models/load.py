@@ -30,7 +30,7 @@ from transformers import (
 from transformers.activations import NewGELUActivation
 from transformers.utils import logging as transformers_logging
 
-from selfstudy.errors import ModelError
+from selfstudy.errors import ModelError, listed
 from selfstudy.models.compute import DTYPES
 from selfstudy.models.tokenizers import Family
 from selfstudy.storage.atomic import as_os_error
@@ -71,7 +71,10 @@ def load_config(path: Path) -> PreTrainedConfig:
     if not (path / "config.json").is_file():
         found = ", ".join(sorted(entry.name for entry in path.iterdir())[:10]) if path.is_dir() else "no such folder"
         hint = "; it holds a LoRA adapter: merge it into its base model first" if "adapter_config.json" in found else ""
-        raise ModelError(f"{path}: not a model folder, config.json is missing (found: {found or 'nothing'}){hint}")
+        raise ModelError(
+            f"{path}: not a model folder, config.json is missing (found: {found or 'nothing'}){hint}; "
+            "name a folder that save_pretrained of transformers wrote"
+        )
     try:
         return AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
@@ -111,12 +114,13 @@ def load_model(path: Path, *, dtype: str = "float32", device: str = "cpu") -> Pr
                 output_loading_info=True,
             )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise ModelError(f"{path}: the model cannot be loaded: {_first_line(error)}") from error
+        raise ModelError(f"{path}: the model cannot be loaded: {_first_line(error)}; fetch it again") from error
     # transformers fills such weights with random numbers and warns; a model that is partly noise must not train.
     wrong = sorted(map(str, (*info["missing_keys"], *info["mismatched_keys"])))
     if wrong:
-        shown = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
-        raise ModelError(f"{path}: weights are missing or do not fit config.json: {shown}; fetch the model again")
+        raise ModelError(
+            f"{path}: weights are missing or do not fit config.json: {listed(wrong, 5)}; fetch the model again"
+        )
     model.generation_config = plain_generation_config(model)
     keep_untied(model)
     fuse_activations(model)
@@ -136,7 +140,10 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
             f"{path}: the tokenizer cannot be loaded: {_first_line(error)} (tokenizer.json belongs beside the weights)"
         ) from error
     if not tokenizer.is_fast:
-        raise ModelError(f"{path}: {type(tokenizer).__name__} is not a fast tokenizer; convert it to tokenizer.json")
+        raise ModelError(
+            f"{path}: {type(tokenizer).__name__} is not a fast tokenizer; write it as tokenizer.json "
+            "(convert_slow_tokenizer of transformers)"
+        )
     tokenizer.clean_up_tokenization_spaces = False
     return cast(PreTrainedTokenizerBase, tokenizer)
 
@@ -246,7 +253,7 @@ def missing_weights(folder: Path) -> str | None:
             f"weights are in {pickles[0]}, a pickle, which can run code when it is read; convert them to "
             "model.safetensors (save_pretrained of transformers does)"
         )
-    return f"no weights: {_WEIGHTS} is missing"
+    return f"no weights: {_WEIGHTS} is missing; fetch the model again"
 
 
 def _check_dtype(config: PreTrainedConfig, dtype: str, where: str) -> None:

@@ -154,7 +154,7 @@ def create(name: str, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrain
         ModelError: There is no such preset, or the tokenizer has no EOS.
     """
     if tokenizer.eos_token_id is None:
-        raise ModelError("the tokenizer has no EOS token, so a model could never end a solution; set eos_token")
+        raise ModelError("the tokenizer has no EOS token, so a model could never end a solution; give it one")
     rows = max(tokenizer.get_vocab().values()) + 1
     fill = fill_id(tokenizer)
     tokens = {"pad_token_id": fill, "eos_token_id": tokenizer.eos_token_id, "bos_token_id": tokenizer.bos_token_id}

@@ -89,7 +89,10 @@ def prompt_text(problem: Problem, tokenizer: PreTrainedTokenizerBase, settings: 
             messages, chat_template=chat_template, add_generation_prompt=True, tokenize=False
         )
     except TemplateError as error:
-        raise ModelError(f"the model's chat template refuses the prompt of {problem.id}: {error}") from error
+        raise ModelError(
+            f"the model's chat template refuses the prompt of {problem.id}: {error}; set prompt.system: null if it "
+            "knows no such message, or prompt.chat: false"
+        ) from error
     return cast(str, rendered)
 
 
@@ -119,7 +122,9 @@ def encode_completion(text: str, tokenizer: PreTrainedTokenizerBase, after: str 
         after: The prompt's text for causal models; empty for encoder–decoder models.
     """
     if tokenizer.eos_token_id is None:
-        raise ModelError("the tokenizer has no EOS token, so a completion cannot end; set eos_token")
+        raise ModelError(
+            "the tokenizer has no EOS token, so a completion cannot end; set eos_token in tokenizer_config.json"
+        )
     return (*_encode_after(text, tokenizer, after), int(tokenizer.eos_token_id))
 
 

@@ -44,7 +44,9 @@ def train_tokenizer(texts: Iterable[str], family: Family, vocab_size: int) -> Pr
     tokenizer, special, alphabet = _byte_level() if family == "causal" else _metaspace()
     least = len(special) + len(alphabet)
     if vocab_size < least:
-        raise ConfigError(f"vocab_size is {vocab_size}; a {family} tokenizer needs at least {least} for its alphabet")
+        raise ConfigError(
+            f"vocab_size is {vocab_size}; a {family} tokenizer needs at least {least} for its alphabet; raise it"
+        )
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=special,

@@ -54,7 +54,8 @@ def token_texts(tokenizer: PreTrainedTokenizerBase) -> list[bytes]:
         elif not text.startswith(before):
             raise ModelError(
                 f"token {token!r} (id {i}) changes the text before it when decoded ({before!r} became {text!r}); a "
-                "tokenizer whose decoder looks at neighbours cannot be followed token by token"
+                "tokenizer whose decoder looks at neighbours cannot be followed token by token; set sampling.hook: "
+                "off, or use another model"
             )
         else:
             texts.append(text[len(before) :].encode())
@@ -75,7 +76,7 @@ def choose_notation(tokenizer: PreTrainedTokenizerBase) -> Notation:
             failures.append(str(error))
         else:
             return notation
-    raise ModelError("; ".join(failures))
+    raise ModelError(f"{'; '.join(failures)}; use another model, or add what is missing to its vocabulary and train it")
 
 
 def check_notation(tokenizer: PreTrainedTokenizerBase, notation: Notation) -> None:
@@ -91,7 +92,7 @@ def check_notation(tokenizer: PreTrainedTokenizerBase, notation: Notation) -> No
         start = max(0, at - 10)
         raise ModelError(
             f"this tokenizer cannot spell the {notation.name} notation: {text[start : at + 20]!r} came back as "
-            f"{back[start : at + 20]!r}; use another model, or add what is missing to its vocabulary and train it"
+            f"{back[start : at + 20]!r}"
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -18,6 +18,7 @@ from selfstudy.stages.preference import PreferenceSettings
 from selfstudy.stages.pretrain import PretrainSettings
 from selfstudy.stages.pseudo_label import LabelSettings
 from selfstudy.stages.sft import SftSettings
+from selfstudy.storage import DEFAULT_ROOT
 from selfstudy.tracking import TrackerName
 
 Recipe = Literal["dpo_st", "self_training", "rft", "supervised", "pretrain"]
@@ -59,11 +60,13 @@ class Config(Settings):
             well; needs the extra of that name: ``pip install 'selfstudy[track]'``.
     """
 
+    in_commands: ClassVar[bool] = True
+
     recipe: Recipe = "dpo_st"
     seed: Annotated[int, Field(ge=0)] = 0
     rounds: Annotated[int, Field(ge=1)] = 2
     restart: bool = True
-    root: Place = "selfstudy-runs"
+    root: Place = str(DEFAULT_ROOT)
     model: str
     vocab_size: Annotated[int, Field(ge=300)] = 512
     problems: ProblemSettings

@@ -17,7 +17,7 @@ import torch
 import yaml
 
 from selfstudy.config import load_tree
-from selfstudy.errors import ConfigError, DataError
+from selfstudy.errors import ConfigError, DataError, ModelError
 from selfstudy.models.checks import check
 from selfstudy.models.format import bind
 from selfstudy.models.load import MODEL_FILES, family, load_config, load_tokenizer
@@ -146,8 +146,11 @@ def _base_model(config: Config, found: Resolved, root: Path) -> Leaf | None:
     if found.path is None:
         return Leaf(config.model, (), None)
     architecture, tokenizer = load_config(found.path), load_tokenizer(found.path)
-    check(architecture, tokenizer, chat=config.prompt.chat, max_new_tokens=config.sampling.max_new_tokens)
-    bind(config.prompt, tokenizer, family(architecture))
+    try:
+        check(architecture, tokenizer, chat=config.prompt.chat, max_new_tokens=config.sampling.max_new_tokens)
+        bind(config.prompt, tokenizer, family(architecture))
+    except ModelError as error:
+        raise ModelError(f"model {config.model}: {error}") from error
     return leaf(config.model, (found.path,), root, MODEL_FILES)
 
 
@@ -188,18 +191,3 @@ def describe(plan: Plan) -> list[dict[str, Any]]:
         }
         for step in plan.steps
     ]
-
-
-def find_run(name: str, root: Path) -> Path:
-    """Return a run's folder by name or path.
-
-    Raises:
-        ConfigError: There is none; lists those there are.
-    """
-    for folder in (Path(name).resolve(), root / "runs" / name):
-        if (folder / "plan.json").is_file():
-            return folder
-    known = sorted(path.parent.name for path in (root / "runs").glob("*/plan.json"))
-    raise ConfigError(
-        f"no run '{name}' below {root / 'runs'}; there are: {', '.join(known) or 'none'}; --root names another folder"
-    )

@@ -10,6 +10,7 @@ from statistics import fmean
 
 from selfstudy.evaluation.metrics import Interval, mean_interval, proportion
 from selfstudy.report.results import Results
+from selfstudy.report.rounds import rounds
 from selfstudy.selection.similarity import TokenSet, deduplicate, jaccard, token_set
 from selfstudy.storage.artifacts import Artifact
 from selfstudy.storage.judged import Judged, pool
@@ -70,7 +71,7 @@ class DrawFacts:
 
 def find_draws(results: Results) -> list[Draw]:
     """Return the draws whose samples and verdicts are there, in the order of the plan."""
-    rounds = results.rounds
+    round_of = rounds(results.steps)
     parts: dict[tuple[str, str], list[tuple[Artifact, Artifact]]] = {}
     drawn: dict[tuple[str, str], Draw] = {}
     for step in results.steps:
@@ -79,7 +80,7 @@ def find_draws(results: Results) -> list[Draw]:
             continue
         settings = step.artifact.manifest()["made_from"]["settings"]
         name, (model,) = step.about.get("part_of", _BLOCK.sub("", step.name)), step.inputs["model"]
-        round = settings["round"] if settings["split"] == TRAINING else rounds.get(model, 0)
+        round = settings["round"] if settings["split"] == TRAINING else round_of.get(model, 0)
         key = name, settings["purpose"]
         parts.setdefault(key, []).append((step.artifact, verdicts.artifact))
         samples, judged = zip(*parts[key], strict=True)

@@ -19,6 +19,7 @@ from selfstudy.models.vocabulary import token_texts
 from selfstudy.report.draws import TRAINING, DrawFacts, find_draws, read_draw
 from selfstudy.report.headline import Change, changes
 from selfstudy.report.results import PlannedStep, Results, read_results
+from selfstudy.report.rounds import rounds
 from selfstudy.report.solutions import Browser, Shelf, choose
 from selfstudy.report.state import State, read_state
 from selfstudy.report.training import TRAINED, Training, read_training
@@ -253,7 +254,7 @@ class _Reader:
             if gold is not None:
                 near.setdefault(label.problem_id, []).append(jaccard(token_set(label.completion), gold))
         near_gold = mean_interval([fmean(found) for found in near.values()]) if near else None
-        return LabelFacts(step.name, self._results.rounds[step.name], artifact.metrics(), near_gold)
+        return LabelFacts(step.name, rounds(self._results.steps)[step.name], artifact.metrics(), near_gold)
 
     def browser(self) -> Browser:
         """Write the browser's data, once everything else is read."""

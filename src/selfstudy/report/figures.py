@@ -7,6 +7,7 @@ from typing import Any
 
 from selfstudy.report.draws import DrawFacts
 from selfstudy.report.facts import Facts
+from selfstudy.report.rounds import rounds
 from selfstudy.report.svg import Panel, Point, Series, by_round, over_steps
 from selfstudy.report.training import Training
 
@@ -140,13 +141,13 @@ def _of_models(
     facts: Facts, title: str, split: str, get: Callable[[Tree], Any], *, percent: bool = True, unit: str = ""
 ) -> Panel | None:
     """Plot a score of all models, a series for each way in which they were trained."""
-    results, rounds = facts.results, facts.results.rounds
+    results, round_of = facts.results, rounds(facts.results.steps)
     found: dict[str, list[Point]] = {kind: [] for kind in _KINDS}
     for model in results.models:
         step, scores = results.step(model), results.scores.get((model, split))
         value = get(scores) if scores is not None else None
         if step is not None and step.kind in found and value is not None:
-            found[step.kind].append(_point(rounds[model], value))
+            found[step.kind].append(_point(round_of[model], value))
     series = [Series(_KINDS[kind], points) for kind, points in found.items()]
     return _panel(title, series, percent=percent, unit=unit)
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from selfstudy.errors import StorageError
 from selfstudy.evaluation.metrics import Interval, mcnemar, paired_bootstrap
 from selfstudy.report.results import Results
 
@@ -54,11 +50,13 @@ def _change(results: Results, split: str, seed: int) -> Change | None:
         return None
     first = scored[0]
     last = results.chosen if results.chosen in scored else scored[-1]
-    before = interval(results.scores[first, split]["accuracy"])
+    before = Interval(**results.scores[first, split]["accuracy"])
     if last == first:
         return Change(split, first, last, before, others=len(scored) - 1)
-    after = interval(results.scores[last, split]["accuracy"])
-    old, new = (_solved(results, model, split) for model in (first, last))
+    after = Interval(**results.scores[last, split]["accuracy"])
+    old, new = (
+        {key: row["outcome"] == "right" for key, row in results.rows(model, split).items()} for model in (first, last)
+    )
     return Change(
         split,
         first,
@@ -71,23 +69,3 @@ def _change(results: Results, split: str, seed: int) -> Change | None:
         sum(old[problem] and not new[problem] for problem in new),
         len(scored) - 1,
     )
-
-
-def interval(tree: Mapping[str, Any]) -> Interval:
-    """Read an interval from metrics."""
-    return Interval(tree["value"], tree["low"], tree["high"], tree["n"])
-
-
-def _solved(results: Results, model: str, split: str) -> dict[str, bool]:
-    folder = next(
-        step.artifact.path
-        for step in results.steps
-        if step.artifact is not None and (step.about.get("model"), step.about.get("split")) == (model, split)
-    )
-    try:
-        rows = json.loads((folder / "problems.json").read_text(encoding="utf-8"))
-        return {row["problem_id"]: row["outcome"] == "right" for row in rows}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StorageError(
-            f"{folder / 'problems.json'} cannot be read ({error!r}); delete {folder} and run again to make it anew"
-        ) from None

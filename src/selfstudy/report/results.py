@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 
-from selfstudy.errors import StorageError
+from selfstudy.config import parse_yaml
+from selfstudy.errors import ConfigError, StorageError
+from selfstudy.storage import DEFAULT_ROOT
 from selfstudy.storage.artifacts import Artifact, Store
-
-_NUMBERED = re.compile(r"-(\d+)(?:\[\d+:\d+\])?(?:/verdicts)?$")
 
 
 @dataclass(frozen=True)
@@ -51,16 +49,23 @@ class Results:
     """What is known of a run so far.
 
     Attributes:
+        folder: The run's own.
         steps: All steps in order.
         scores: Metrics of evaluations by (model, split).
         chosen: The model that is best on dev; None until all are scored there.
-        price_per_hour: Of the machine, as the config says; None where it does not.
+        settings: Its resolved config, as it was saved.
     """
 
+    folder: Path
     steps: tuple[PlannedStep, ...]
     scores: Mapping[tuple[str, str], Mapping[str, Any]]
     chosen: str | None
-    price_per_hour: float | None = None
+    settings: Mapping[str, Any]
+
+    @property
+    def store(self) -> Store:
+        """Return the artifacts of the root that the run lies in."""
+        return store_of(self.folder)
 
     @property
     def models(self) -> list[str]:
@@ -80,6 +85,11 @@ class Results:
         return seconds, sum(artifact.metrics().get("flops", 0) for artifact in made)
 
     @property
+    def price_per_hour(self) -> float | None:
+        """Return what an hour of the machine costs, where the config says so."""
+        return self.settings.get("price_per_hour")
+
+    @property
     def price(self) -> float | None:
         """Return what the seconds of all steps cost, in whatever money the hour's price is in."""
         return None if self.price_per_hour is None else self.cost[0] / 3600 * self.price_per_hour
@@ -90,22 +100,62 @@ class Results:
         environments = [step.artifact.manifest()["environment"] for step in self.steps if step.artifact is not None]
         return max((found for one in environments if (found := one.get("peak_memory"))), default=None)
 
-    @property
-    def rounds(self) -> dict[str, int]:
-        """Return each step's round of self-training, by step name; 0 is what comes before the first.
-
-        Names tell it (``dpo-1``); a step without a number has its inputs' last round, and labels begin a new one.
-        """
-        rounds: dict[str, int] = {}
-        for step in self.steps:
-            told = None if step.name.startswith("evaluate/") else _NUMBERED.search(step.name)
-            before = max((rounds.get(name, 0) for names in step.inputs.values() for name in names), default=0)
-            rounds[step.name] = int(told[1]) if told else before + (step.kind == "labels")
-        return rounds
-
     def step(self, name: str) -> PlannedStep | None:
         """Return a step by name."""
         return next((step for step in self.steps if step.name == name), None)
+
+    def rows(self, model: str, split: str) -> dict[str, Mapping[str, Any]]:
+        """Read how each problem of a split that a model is scored on went, by problem id.
+
+        Raises:
+            StorageError: It cannot be read.
+        """
+        folder = next(
+            step.artifact.path
+            for step in self.steps
+            if step.artifact is not None and (step.about.get("model"), step.about.get("split")) == (model, split)
+        )
+        path = folder / "problems.json"
+        try:
+            return {row["problem_id"]: row for row in json.loads(path.read_text(encoding="utf-8"))}
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise StorageError(
+                f"{path} cannot be read ({error!r}); delete {folder} and run again to make it anew"
+            ) from None
+
+
+def find_run(name: str, root: Path = DEFAULT_ROOT) -> Path:
+    """Return a run's folder by name or path.
+
+    Raises:
+        ConfigError: There is none; lists those there are.
+    """
+    for folder in (Path(name).resolve(), root / "runs" / name):
+        if (folder / "plan.json").is_file():
+            return folder
+    known = sorted(path.parent.name for path in (root / "runs").glob("*/plan.json"))
+    raise ConfigError(
+        f"no run '{name}' below {root / 'runs'}; there are: {', '.join(known) or 'none'}; --root names another folder"
+    )
+
+
+def store_of(run: Path) -> Store:
+    """Return the artifacts of the root that a run's folder lies in."""
+    return Store(run.parent.parent)
+
+
+def find_results(run: str, root: Path = DEFAULT_ROOT) -> Results:
+    """Read the results of a run so far, finished or not, by its name or folder.
+
+    Args:
+        run: The run.
+        root: Where artifacts and runs lie.
+
+    Raises:
+        ConfigError: There is no such run; lists those there are.
+        StorageError: Its plan, its config or an artifact is damaged.
+    """
+    return read_results(find_run(run, root))
 
 
 def read_results(run: Path, *, strict: bool = True) -> Results:
@@ -118,7 +168,7 @@ def read_results(run: Path, *, strict: bool = True) -> Results:
     Raises:
         StorageError: The plan cannot be read, or an artifact or the config is damaged.
     """
-    store = Store(run.parent.parent)
+    store = store_of(run)
     steps = tuple(_planned(line, store, strict) for line in read_plan(run))
     scores = {
         (step.about["model"], step.about["split"]): step.artifact.metrics()
@@ -126,19 +176,20 @@ def read_results(run: Path, *, strict: bool = True) -> Results:
         if step.artifact is not None and "split" in step.about
     }
     best = next((step.artifact for step in steps if step.kind == "best"), None)
-    price = _price_per_hour(run / "config.yaml", strict)
-    return Results(steps, scores, best.metrics()["chosen"] if best else None, price)
+    chosen = best.metrics()["chosen"] if best else None
+    return Results(run, steps, scores, chosen, _settings(run / "config.yaml", strict))
 
 
-def _price_per_hour(config: Path, strict: bool) -> float | None:
+def _settings(config: Path, strict: bool) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else {}
-        price: float | None = tree.get("price_per_hour")
-    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+        tree = parse_yaml(config.read_text(encoding="utf-8"), str(config)) if config.is_file() else {}
+        if not isinstance(tree, dict):
+            raise TypeError("no mapping of settings")
+    except (OSError, ValueError, TypeError, ConfigError) as error:
         if strict:
             raise StorageError(f"{config}: cannot be read ({error!r:.200}); run again to write it anew") from None
-        return None
-    return price
+        return {}
+    return tree
 
 
 def read_plan(run: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,8 @@
-"""What a round came to: its model's accuracy on dev, and what led there, from the artifacts of its steps."""
+"""Rounds of self-training: which step belongs to which, and what one came to.
+
+A round ends where its fine-tuned model is scored on dev; round 0 is the first fine-tuning and all that comes before it.
+The order of the steps tells it, whatever a recipe calls them.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +38,21 @@ class Round:
     seconds: float
 
 
+def rounds(steps: Sequence[PlannedStep]) -> dict[str, int]:
+    """Return each step's round, by name; what follows the last round has the number after it."""
+    kinds = {step.name: step.kind for step in steps}
+    found: dict[str, int] = {}
+    number = 0
+    for step in steps:
+        found[step.name] = number
+        number += _ends_round(step, kinds)
+    return found
+
+
+def _ends_round(step: PlannedStep, kinds: Mapping[str, str]) -> bool:
+    return step.about.get("split") == "dev" and kinds.get(step.about.get("model", "")) == "sft"
+
+
 def completed_round(done: Sequence[PlannedStep]) -> Round | None:
     """Return the round that the last of the steps completes, if it completes one.
 
@@ -41,22 +60,19 @@ def completed_round(done: Sequence[PlannedStep]) -> Round | None:
         done: Steps with their artifacts, in order.
     """
     kinds = {step.name: step.kind for step in done}
-    ends = [
-        number
-        for number, step in enumerate(done)
-        if step.about.get("split") == "dev" and kinds.get(step.about.get("model", "")) == "sft"
-    ]
-    if not ends or ends[-1] != len(done) - 1:
+    if not done or not _ends_round(done[-1], kinds):
         return None
+    round_of = rounds(done)
+    number = round_of[done[-1].name]
     made = {
         step.name: step.artifact.manifest()
-        for step in done[ends[-2] + 1 if len(ends) > 1 else 0 :]
-        if step.artifact is not None
+        for step in done
+        if step.artifact is not None and round_of[step.name] == number
     }
     of = {kinds[name]: manifest["metrics"] for name, manifest in made.items()}
     labels, guard = of.get("labels"), of.get("preference", {}).get("guard")
     return Round(
-        number=len(ends) - 1,
+        number=number,
         model=done[-1].about["model"],
         accuracy=of["scores"]["accuracy"],
         distinct=None if labels is None else _distinct(labels),

@@ -10,6 +10,7 @@ from typing import Any
 
 from selfstudy.errors import StorageError
 from selfstudy.report.results import PlannedStep, Results
+from selfstudy.report.rounds import rounds
 
 Row = Mapping[str, Any]
 TRAINED = ("pretrained", "sft", "preference")
@@ -61,7 +62,7 @@ def read_training(step: PlannedStep, results: Results) -> Training | None:
     return Training(
         step.name,
         step.kind,
-        results.rounds[step.name],
+        rounds(results.steps)[step.name],
         _rows(folder / "train_log.jsonl"),
         looks,
         (metrics or {}).get("guard"),

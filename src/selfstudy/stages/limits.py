@@ -47,7 +47,7 @@ class LimitedSettings(OptimSettings):
         write_json(left_out, others)
         if found and not kept:
             raise TrainingError(
-                f"all {len(found)} have more tokens than max_prompt_tokens ({self.max_prompt_tokens}) or "
-                f"max_completion_tokens ({self.max_completion_tokens}) allow; raise them"
+                f"all {len(found)} examples or pairs have more tokens than max_prompt_tokens "
+                f"({self.max_prompt_tokens}) or max_completion_tokens ({self.max_completion_tokens}) allow; raise them"
             )
         return kept

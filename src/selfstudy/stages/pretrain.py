@@ -92,7 +92,7 @@ class Pretrain(Stage):
         self.compute.apply()
         base = one(inputs, "model").path
         model, tokenizer = load_model(base, device=self.compute.device), load_tokenizer(base)
-        check_window(model, check_logprobs(model), self.settings.max_tokens)
+        check_window(model, check_logprobs(model), self.settings.max_tokens, "lower pretraining.max_tokens")
         positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         if positions is not None and self.settings.max_tokens > positions:
             raise ModelError(

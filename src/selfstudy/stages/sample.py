@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar, TypeVar
 from pydantic import Field
 
 from selfstudy.generation.engine import SamplingSettings
-from selfstudy.generation.solver import load_solver
+from selfstudy.generation.solver import load_policy, make_solver
 from selfstudy.generation.workers import make_shards
 from selfstudy.models.compute import Compute
 from selfstudy.models.format import FormatSettings
@@ -80,15 +80,9 @@ class DrawnShards:
         Raises:
             ModelError: It cannot be used, or a prompt is too long for it.
         """
-        self._solver = load_solver(
-            model,
-            stage.format,
-            stage.sampling,
-            stage.compute,
-            seed=stage.seed,
-            purpose=stage.purpose,
-            round=stage.round,
-            place=place,
+        policy, form = load_policy(model, stage.format, stage.compute, place)
+        self._solver = make_solver(
+            policy, form, stage.sampling, seed=stage.seed, purpose=stage.purpose, round=stage.round
         )
         requests = self._solver.requests(problems, range(stage.start, stage.start + stage.count))
         rows = self._solver.engine.rows(requests)

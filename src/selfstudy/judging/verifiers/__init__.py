@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator
 
@@ -43,9 +44,14 @@ class Verifier(Settings, ABC):
         """Judge the decoded ``text`` of a completion. To raise is a fault of the verifier and stops the run."""
 
 
-def load_verifier(spec: PluginSpec) -> Verifier:
-    """Make the verifier that ``spec`` names."""
-    return load(FAMILY, spec, Verifier)
+def load_verifier(verifier: PluginSpec | str | Mapping[str, Any]) -> Verifier:
+    """Make a verifier from what a config says of it: ``numeric``, ``{"name": "./clock.py", "minutes": 5}``.
+
+    Raises:
+        ValueError: There is none of that name, or a setting is wrong; says what there is.
+        PluginError: The file cannot be imported, or its class is no verifier.
+    """
+    return load(FAMILY, parse_spec(FAMILY, verifier), Verifier)
 
 
 def default_verifier() -> PluginSpec:
