@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -211,22 +210,14 @@ def _like(model: str) -> str:
 
 def values(runs: Sequence[Results], model: str, what: str) -> Values:
     """Return one value a test problem of every run, problems in the same order."""
-    tables = [_rows(results, model) for results in runs]
+    tables = [results.rows(model, "test") for results in runs]
     assert len({tuple(table) for table in tables}) == 1, "runs were tested on different problems"
     return np.array([[_value(row, what) for row in table.values()] for table in tables])
 
 
 def outcomes(results: Results, model: str, split: str = "test") -> dict[str, float]:
     """Return 1 or 0 for each problem: solved by greedy decoding or not."""
-    return {problem: _value(row, "accuracy") for problem, row in _rows(results, model, split).items()}
-
-
-def _rows(results: Results, model: str, split: str = "test") -> Mapping[str, Mapping[str, Any]]:
-    step = results.step(f"evaluate/{model}/{split}")
-    assert step is not None
-    assert step.artifact is not None
-    rows = json.loads((step.artifact.path / "problems.json").read_text(encoding="utf-8"))
-    return {row["problem_id"]: row for row in rows}
+    return {problem: _value(row, "accuracy") for problem, row in results.rows(model, split).items()}
 
 
 def _value(row: Mapping[str, Any], what: str) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from selfstudy.asking import draw_judged, find_model
+from selfstudy import find_model
 from selfstudy.models.resolve import packaged_models
 from selfstudy.problems.sources import read_problems
 from selfstudy.problems.sources.word_problems import WordProblems
@@ -37,12 +37,11 @@ def test_cards_say_what_they_are(name: str) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_they_solve_problems_such_as_they_have_read_and_few_that_are_longer(name: str, tmp_path: Path) -> None:
     """Otherwise self-training would have nothing to start from, or nothing to learn."""
-    asked = find_model(name, tmp_path)
-    solver = asked.solver(seed=0, purpose="test", temperature=0.0, calculator=True)
+    model = find_model(name, tmp_path)
 
     def solved(settings: WordProblems) -> int:
         problems, _ = read_problems(settings, on_bad_rows="refuse")
-        return sum(verdict.outcome == "right" for _, verdict in draw_judged(asked, solver, problems, n=1))
+        return sum(verdict.outcome == "right" for _, verdict in model.sample(problems, temperature=0.0))
 
     assert solved(WordProblems(split="pretrain", seed=1, count=40, max_steps=1)) >= 30
     assert solved(WordProblems(split="test", count=40, min_steps=4, max_steps=4)) <= 10
