@@ -94,12 +94,12 @@ def test_the_limits_are_inclusive(tmp_path: Path) -> None:
     fits = {"max_completion_tokens": completion, "max_prompt_tokens": prompt}
     assert run(given, tmp_path / "fits", **fits)["left_out"] == 1
     for name, limit in fits.items():
-        with pytest.raises(TrainingError, match="all 6 have more tokens"):
+        with pytest.raises(TrainingError, match="all 6 examples or pairs have more tokens"):
             run(given, tmp_path / name, **{**fits, name: limit - 1})
 
 
 def test_if_nothing_fits_it_says_so(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"all 6 have more tokens than .*max_completion_tokens \(3\) allow; raise"):
+    with pytest.raises(TrainingError, match=r"6 examples or pairs have .*max_completion_tokens \(3\) allow; raise"):
         run(inputs(tmp_path), tmp_path / "out", max_completion_tokens=3)
 
 
