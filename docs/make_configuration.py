@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 
 from selfstudy.config import Settings, packaged_configs
 from selfstudy.models.presets import PRESETS
+from selfstudy.models.resolve import packaged_models
 from selfstudy.plugins import PluginSpec, available, parse_spec
 from selfstudy.recipes.config import Config
 
@@ -154,9 +155,10 @@ def _configs() -> str:
         text = (resources.files("selfstudy") / "configs" / f"{name}.yaml").read_text(encoding="utf-8")
         comment = " ".join(line[1:].strip() for line in text.split("\n") if line.startswith("#"))
         lines.append(f"| `{name}` | {_cell(re.split(r'(?<=[.:]) (?=[A-Z])', comment)[0])} |")
-    shapes = _listed([f"`{name}`" for name in PRESETS])
+    models, shapes = (_listed([f"`{name}`" for name in names]) for names in (packaged_models(), PRESETS))
     lines.append(
-        f"\n`model` is a folder, a Hub id (`org/name`, `org/name@revision`), or one of the presets {shapes}.\n"
+        f"\n`model` is one of the base models that come along, {models}; a folder; a Hub id (`org/name`, "
+        f"`org/name@revision`); or one of the presets {shapes}, which are shapes with fresh weights.\n"
     )
     return "\n".join(lines)
 
