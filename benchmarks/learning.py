@@ -343,8 +343,8 @@ def _work(task: Task) -> tuple[float, float]:
             laid_out = collate(groups, decoder_start(model))
             seen = laid_out.prompts
             for rows in (laid_out.rows, *((seen.rows, seen.read, seen.readers) if seen else ())):
-                there, empty = rows.padding
-                places, padding = places + there, padding + empty
+                there = sum(band.numel() for band in rows.places)
+                places, padding = places + there, padding + there - sum(int(lengths.sum()) for lengths in rows.lengths)
     return operations / len(items), padding / places
 
 
