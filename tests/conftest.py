@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+os.environ["OMP_NUM_THREADS"] = "1"  # two threads on a busy machine wait for each other; `auto` counts them, too
+
 import pytest
 import torch
 
-torch.set_num_threads(1)  # two threads on a busy machine wait for each other
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
-from selfstudy.errors import StorageError
+from selfstudy.errors import StorageError, TrainingError
+from selfstudy.learning.objectives import Imitation
 from selfstudy.learning.trainer import train
-from tests.learning.conftest import KILLED, as_bytes, dpo, make_model, settings, sft
+from selfstudy.types import Group
+from tests.learning.conftest import KILLED, all_items, as_bytes, dpo, make_model, settings, sft
 
 
 @pytest.mark.parametrize("kind", ["sft", "dpo"])
@@ -51,6 +54,34 @@ def test_resumed_at_every_step_equals_straight(tmp_path, make_ctx, compute, fami
                 (workdir / "step-000000").mkdir()
         assert run(workdir, every) == straight
     assert len({line["loss"] for line in map(json.loads, straight[1].splitlines())}) == 6
+
+
+@pytest.mark.parametrize("every", [1, 1000])
+def test_a_step_that_is_not_finite_is_where_the_next_run_begins(every, tmp_path, make_ctx, compute):
+    groups = [Group(f"p/{n}", (5, 6, 7 + n), ((9, 10), (12, 8))) for n in range(3)]
+    done = []
+
+    def run():
+        model = make_model("causal", tie_word_embeddings=False)
+        with torch.no_grad():
+            model.get_input_embeddings().weight[9] = torch.nan  # the third problem's prompt, too
+        train(
+            model,
+            Imitation(groups, [item for item in all_items(groups) if item.completions == (1,)]),
+            settings(max_steps=3, batch_size=1, order="given"),
+            compute=compute,
+            seed=0,
+            workdir=tmp_path,
+            ctx=make_ctx(every),
+            after_step=lambda step: bool(done.append(step)),
+        )
+
+    for steps in ([1, 2], [1, 2], [1, 2]):  # none is taken again
+        with pytest.raises(TrainingError, match=r"step 3: .*: p/2\. .*the same command begins with it again"):
+            run()
+        assert done == steps
+        assert [path.name for path in tmp_path.glob("step-*")] == ["step-000002"]
+        assert len((tmp_path / "train_log.jsonl").read_text().splitlines()) == 2
 
 
 def test_checkpoint_of_another_model_is_refused(tmp_path, make_ctx, compute):

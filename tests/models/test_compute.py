@@ -13,6 +13,7 @@ from selfstudy.models.compute import Compute
 
 @pytest.fixture
 def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
 
 
@@ -35,6 +36,31 @@ def test_processes_share_the_cores_out(devices: int, threads: int, eight_cores: 
     assert Compute(device="cpu", devices=devices, threads=5).threads == 5
 
 
+@pytest.mark.parametrize(
+    ("said", "threads", "devices", "training"),
+    [
+        ({}, 8, 1, 8),
+        ({"threads": 1}, 1, 1, 1),
+        ({"threads": 1, "devices": "auto"}, 1, 8, 1),
+        ({"threads": 3, "devices": "auto", "training_threads": "auto"}, 3, 2, 8),
+        ({"threads": 20, "devices": "auto"}, 20, 1, 20),
+        ({"devices": 4, "training_threads": 5}, 2, 4, 5),
+    ],
+)
+def test_what_auto_means(said: dict[str, object], threads: int, devices: int, training: int, eight_cores: None) -> None:
+    found = Compute.parse({"device": "cpu", **said}, "compute")
+    assert (found.threads, found.devices, found.training_threads) == (threads, devices, training)
+    assert Compute.parse(found.model_dump(mode="json"), "saved") == found
+
+
+@pytest.mark.parametrize(("stated", "threads"), [("3", 3), ("0", 8), ("", 8), ("2,1", 8)])
+def test_the_systems_own_number_of_threads_counts(
+    stated: str, threads: int, eight_cores: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", stated)
+    assert Compute(device="cpu").threads == threads
+
+
 def test_places_on_a_cpu() -> None:
     assert Compute(device="cpu", devices="auto").places == ("cpu",)
     assert Compute(device="cpu", devices=3).places == ("cpu", "cpu", "cpu")
@@ -50,16 +76,20 @@ def test_places_on_gpus(eight_cores: None, four_gpus: None) -> None:
     assert Compute(devices=8).places == everything.places
 
 
-@pytest.mark.parametrize("devices", [0, -1, "all", 1.5])
-def test_what_is_no_number_of_processes_is_refused(devices: object) -> None:
-    with pytest.raises(ConfigError, match=r"compute: devices: "):
-        Compute.parse({"devices": devices}, "compute")
+@pytest.mark.parametrize("number", [0, -1, "all", 1.5])
+@pytest.mark.parametrize("setting", ["devices", "threads", "training_threads"])
+def test_what_is_no_number_of_processes_or_threads_is_refused(setting: str, number: object) -> None:
+    with pytest.raises(ConfigError, match=rf"compute: {setting}: "):
+        Compute.parse({setting: number}, "compute")
 
 
 def test_threads_are_those_of_the_process() -> None:
     before = torch.get_num_threads()
+    compute = Compute(device="cpu", threads=2, training_threads=3)
     try:
-        Compute(device="cpu", threads=2).apply()
+        compute.apply()
         assert torch.get_num_threads() == 2
+        compute.apply(training=True)
+        assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)

@@ -19,7 +19,7 @@ from selfstudy.types import SILENT
 from tests.stages.builders import model_folder
 
 TABLE = "problems.train={name: tabular, path: mine.jsonl, solution: solution}"
-HELD = ["problems.labelled=all", "problems.dev=2", "problems.test=2"]
+HELD = ["problems.labelled=all", "problems.dev=2", "problems.test=2", "problems.unlabelled=all"]
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from selfstudy.models.tokenizers import Family
 from selfstudy.plugins import parse_spec
 from selfstudy.stages import sample as sample_module
 from selfstudy.stages.base import Inputs
-from selfstudy.stages.sample import BATCHES_PER_SHARD, Draw, split_evenly
+from selfstudy.stages.sample import Draw, split_evenly
 from selfstudy.storage.judged import read_samples
 from selfstudy.types import SILENT, Sample
 from tests.stages.builders import artifact, model_folder, problem
@@ -120,7 +120,7 @@ def test_a_shard_has_sixteen_times_the_rows_of_a_batch(batch_tokens: int | None,
     rows = solver.engine.rows(solver.requests([problem(n) for n in range(40)], range(3)))
     sizes = [len(part.read_text().splitlines()) for part in (tmp_path / "out").glob("*.jsonl")]
     assert sum(sizes) == 120
-    assert len(sizes) == max(1, 40 // math.ceil(BATCHES_PER_SHARD * rows / 3))
+    assert len(sizes) == max(1, 40 // math.ceil(16 * rows / 3))
     assert batch_tokens is None or len(sizes) > 1
     assert len(sizes) == 1 or min(sizes) >= 16 * rows
 
@@ -134,10 +134,9 @@ def test_one_long_prompt_makes_no_shard_smaller(tmp_path: Path) -> None:
     assert solver.engine.rows([*solver.requests([long], range(3)), *few]) == solver.engine.rows(few) > 1
 
 
-def test_whole_shards_are_kept_and_a_torn_one_is_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sample_module, "BATCHES_PER_SHARD", 4)  # two problems of two samples
+def test_whole_shards_are_kept_and_a_torn_one_is_drawn_again(tmp_path: Path) -> None:
     given, out = inputs(tmp_path), tmp_path / "out"
-    it = stage(sampling=NARROW)
+    it = stage(sampling=NARROW.model_copy(update={"batches_per_shard": 4}))  # two problems of two samples
     wanted = run(it, given, out)
     before = contents(out)
     assert list(before) == [f"part-{n:05d}.{kind}" for n in range(3) for kind in ("json", "jsonl")]
@@ -222,8 +221,7 @@ def test_what_the_hook_counts_is_summed_over_shards(tmp_path: Path) -> None:
 
 
 def test_where_memory_ran_out_the_artifact_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sample_module, "BATCHES_PER_SHARD", 1)
-    sampling = SamplingSettings(temperature=1.0, max_new_tokens=8, max_batch_tokens=160)
+    sampling = SamplingSettings(temperature=1.0, max_new_tokens=8, max_batch_tokens=160, batches_per_shard=1)
     given = inputs(tmp_path)
     _, wanted = run(stage(sampling=sampling), given, tmp_path / "wanted")
     armed = []
@@ -251,7 +249,6 @@ def test_where_memory_ran_out_the_artifact_says_so(tmp_path: Path, monkeypatch: 
         (s.problem_id, s.index, s.completion) for s in wanted
     ]
     monkeypatch.undo()
-    monkeypatch.setattr(sample_module, "BATCHES_PER_SHARD", 1)
     assert run(stage(sampling=sampling), given, tmp_path / "out")[0] == metrics  # the mark stays
 
 

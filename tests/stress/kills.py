@@ -60,7 +60,7 @@ CONFIG: dict[str, Any] = {
         "test": {"name": "word_problems", "split": "test", "count": 2, "max_steps": 1, "max_number": 5},
     },
     "sft": {"max_steps": 3, "epochs": None, "batch_size": 2},
-    "sampling": {"max_new_tokens": 32, "max_batch_tokens": 1000, "temperature": 20.0},
+    "sampling": {"max_new_tokens": 32, "max_batch_tokens": 1000, "batches_per_shard": 2, "temperature": 20.0},
     "pairs": {"n": 2, "held_out": 2},
     "preference": {"max_steps": 3, "batch_size": 2, "guard": {"every": 1, "problems": 2, "samples": 2}},
     "labels": {"n": 2},
@@ -136,14 +136,12 @@ def prepare(folder: Path) -> None:
 
     from selfstudy.judging import verifiers
     from selfstudy.models import presets
-    from selfstudy.stages import sample
 
     torch.set_num_threads(1)
     platform.platform()  # asks other programs, once a process
     verifiers.__path__.append(str(Path(__file__).with_name("verifiers")))
     own = {f"small-{family}": presets.Preset(family, 320, SHAPES[family]) for family in FAMILIES}
     presets.PRESETS = MappingProxyType({**presets.PRESETS, **own})
-    sample.BATCHES_PER_SHARD = 2  # several shards of few samples
     folder.mkdir(parents=True, exist_ok=True)
     for family in FAMILIES:
         config = json.dumps({**CONFIG, "model": f"small-{family}"})  # which is YAML

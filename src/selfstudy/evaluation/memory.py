@@ -10,6 +10,16 @@ from contextlib import suppress
 from pathlib import Path
 
 _UNIT = 1 if sys.platform == "darwin" else 1024  # bytes, of ``ru_maxrss``
+_others: list[Callable[[], int]] = []
+
+
+def count_process(peak: Callable[[], int]) -> None:
+    """Have those who watch count a process that works for this one without being its child.
+
+    Args:
+        peak: Says the most bytes that it held, once it has ended.
+    """
+    _others.append(peak)
 
 
 def watch_memory() -> Callable[[], int]:
@@ -20,16 +30,17 @@ def watch_memory() -> Callable[[], int]:
     """
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    before = _peak(resource.RUSAGE_CHILDREN)
+    before, earlier = _peak(resource.RUSAGE_CHILDREN), len(_others)
 
     def peak() -> int:
         children = _peak(resource.RUSAGE_CHILDREN)
-        return max(_own_peak(), children if children > before else 0)
+        return max(own_peak(), children if children > before else 0, *(other() for other in _others[earlier:]))
 
     return peak
 
 
-def _own_peak() -> int:
+def own_peak() -> int:
+    """Return the most bytes that this process has held, since the system was last told to forget it."""
     # Of a process on Linux, getrusage counts what its parent held when it started it.
     status = Path("/proc/self/status")
     found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="utf-8")) if status.is_file() else None

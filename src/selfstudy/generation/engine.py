@@ -72,6 +72,8 @@ class SamplingSettings(Settings):
         max_batch_tokens: Rows times the tokens that a row may need, prompt and completion. None: 256 rows, or as many
             as need about as much memory as the weights, or 1 GiB if that is more. Where memory runs out nevertheless,
             it is halved and the shard marked.
+        batches_per_shard: A shard, which one process draws and writes whole, has at least so many times the rows of a
+            batch. Fewer give more processes something to do, and more often leave a batch with its last few rows.
     """
 
     temperature: Annotated[float, Field(ge=0)] = 0.7
@@ -80,6 +82,7 @@ class SamplingSettings(Settings):
     max_new_tokens: Annotated[int, Field(ge=1)] = 300
     hook: HookSpec = Field(default_factory=default_hook)
     max_batch_tokens: Annotated[int, Field(ge=1)] | None = None
+    batches_per_shard: Annotated[int, Field(ge=1)] = 16
 
 
 class Engine:

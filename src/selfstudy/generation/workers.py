@@ -7,18 +7,16 @@ it imports is light, and what a worker needs comes with the work that it is give
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
-from threading import Thread
+from multiprocessing.process import BaseProcess
 from typing import Protocol, cast
 
 from selfstudy.errors import SelfstudyError, ending, portable
+from selfstudy.models.processes import start_process
 from selfstudy.types import Progress
 
 
@@ -60,7 +58,7 @@ class _Moved:
 class _Worker:
     """A process, and this end of the connection to it."""
 
-    process: SpawnProcess
+    process: BaseProcess
     connection: Connection
 
 
@@ -123,25 +121,9 @@ def _share_out(prepare: Prepare, places: Sequence[str], bar: Progress) -> None:
 
 def _start(prepare: Prepare, place: str) -> _Worker:
     ours, theirs = multiprocessing.Pipe()
-    # Spawned, since threads and CUDA do not survive a fork.
-    process = multiprocessing.get_context("spawn").Process(
-        target=_work, args=(prepare, place, theirs), name=f"worker on {place}", daemon=True
-    )
-    with _interrupts_held():
-        process.start()
+    process = start_process(_work, prepare, place, theirs, name=f"worker on {place}")
     theirs.close()  # so that the connection ends with the worker
     return _Worker(process, ours)
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Let what starts in here never see Ctrl-C: a terminal sends it to all processes, and this one ends the others."""
-    resource_tracker.ensure_running()  # it would start with the first worker, and release what is held
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _receive(worker: _Worker) -> _Free | _Moved:
@@ -156,7 +138,7 @@ def _receive(worker: _Worker) -> _Free | _Moved:
     return cast(_Free | _Moved, message)
 
 
-def _died(process: SpawnProcess) -> SelfstudyError:
+def _died(process: BaseProcess) -> SelfstudyError:
     code = process.exitcode or 0
     who = f"sampling {process.name} (process {process.pid}) {ending(code)}"
     again = "the shards that are whole are kept, and running again continues with the others"
@@ -182,7 +164,6 @@ class _Remote:
 
 def _work(prepare: Prepare, place: str, connection: Connection) -> None:
     """What a worker does from beginning to end."""
-    Thread(target=_end_with_parent, daemon=True).start()
     try:
         shards = prepare(place)
         free = _Free(tuple(shards.missing), shards.done)
@@ -193,10 +174,3 @@ def _work(prepare: Prepare, place: str, connection: Connection) -> None:
     except Exception as error:
         with suppress(OSError):  # nobody is left to hear it
             connection.send(portable(error))
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()  # its end of a pipe closes however it dies
-    os._exit(1)

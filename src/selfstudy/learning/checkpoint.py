@@ -40,7 +40,7 @@ class State(NamedTuple):
 def save_checkpoint(
     workdir: Path, state: State, model: nn.Module, optimizer: torch.optim.Optimizer, *, write: bool = True
 ) -> None:
-    """Write the state of a training, then remove older checkpoints.
+    """Write the state of a training, then remove older checkpoints; one of the same step is the same.
 
     Args:
         workdir: Holds checkpoints.
@@ -56,9 +56,9 @@ def save_checkpoint(
         _gather(weights, name, parameter, write)
         for key, value in optimizer.state.get(parameter, {}).items():
             _gather(moments, f"{key}.{name}", value, write)
-    if not write:
-        return
     path = workdir / f"step-{state.step:06d}"
+    if not write or path.exists():
+        return
     with publish_folder(path) as folder, as_os_error(path):
         save_file(weights, folder / MODEL)
         save_file(moments, folder / OPTIMIZER)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
@@ -36,8 +37,8 @@ class OptimSettings(Settings):
             is learnt of a problem behind each other, so that its prompt is computed once for them; ``given`` leaves
             them as they come.
         mask_forced: Leave the tokens that the calculator wrote out of the loss.
-        devices: Processes that share each step, on a GPU each or on the CPU together, ``compute.threads`` each (state
-            it where there are several: ``auto`` would give each all cores); their number changes the order of sums.
+        devices: Processes that share each step, on a GPU each or on the CPU together, ``compute.training_threads``
+            each; their number changes the order of sums.
         sharding: ``fsdp`` spreads weights, gradients and optimizer state over ``devices``, for models that do not fit
             on one; it needs ``guard: off``. Untested on several GPUs so far.
         dropout: ``model`` uses what the model's config says, ``off`` none.
@@ -49,6 +50,8 @@ class OptimSettings(Settings):
     # The peak rate times the model's width, where the rate is auto: Adam's best rate for matrices falls with 1/width
     # (Yang et al. 2022, arXiv 2203.03466).
     rate_times_width: ClassVar[float] = 0.25
+    # Where the settings name neither ``epochs`` nor ``max_steps``.
+    usual_length: ClassVar[Mapping[str, float]] = {}
 
     learning_rate: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
     warmup_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
@@ -74,6 +77,13 @@ class OptimSettings(Settings):
         """A fingerprint says what ``auto`` means."""
         identity = value == "auto" and info.context and info.context.get("identity")
         return f"{self.rate_times_width} / width" if identity else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_length(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and not {"epochs", "max_steps"} & given.keys():
+            return {**cls.usual_length, **given}
+        return given
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:

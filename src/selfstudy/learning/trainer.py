@@ -11,8 +11,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, PartialState
-from accelerate.utils import GradientAccumulationPlugin
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -27,7 +25,7 @@ from selfstudy.learning.optim import OptimSettings, make_optimizer
 from selfstudy.learning.order import Order
 from selfstudy.learning.sharding import shard, unshard, whole
 from selfstudy.learning.train_log import Record, TrainLog
-from selfstudy.learning.world import World, started
+from selfstudy.learning.world import World, make_accelerator, started
 from selfstudy.models.attention import flat
 from selfstudy.models.compute import Compute, out_of_memory
 from selfstudy.models.load import family
@@ -116,7 +114,16 @@ def train(
         ):
             bar.advance(done)
             while done < run.planned and not stopped:
-                record = log.add({"step": done + 1, **_step(run, done)})
+                try:
+                    record = log.add({"step": done + 1, **_step(run, done)})
+                except _NotFiniteError as error:
+                    if run.model is not model:  # others would have to help, who have raised it too
+                        raise TrainingError(f"{error}; the same command comes to this step again") from None
+                    log.sync()
+                    save_checkpoint(workdir, State(done, run.tokens_per_batch), run.model, run.optimizer)
+                    raise TrainingError(
+                        f"{error}; what was before this step is kept, and the same command begins with it again"
+                    ) from None
                 done += 1
                 ctx.emit("train_step", record)
                 bar.advance(1, loss=record["loss"])
@@ -148,7 +155,7 @@ def _follow(
     model: PreTrainedModel,
 ) -> None:
     """Take a share of each step in another process than the first."""
-    compute.apply()
+    compute.apply(training=True)
     if settings.lora is not None:
         Adapter(model, settings.lora, seed)
     run, done = _prepare(objective, settings, compute, seed, workdir, world, model)
@@ -177,7 +184,7 @@ def _prepare(
     """Return what all steps need, and how many are done."""
     settings = settings.of(model)
     costs = stacks(model)  # before anything is sharded
-    accelerator = _accelerator(compute.device)
+    accelerator = make_accelerator(compute.device)
     if settings.sharding == "fsdp":
         model.to("cpu")
         world.spread(model)
@@ -242,7 +249,8 @@ def _step(run: _Run, step: int) -> Record:
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     sums = torch.stack([sum(found.losses, torch.zeros((), device=model.device)), *found.metrics.values()])
     counts = torch.tensor([found.tokens, found.positions, found.flops], device=model.device)
-    world.add_up([sums, counts])
+    world.add_up([sums])
+    world.add_up([counts])
     if world.size > 1 and settings.sharding == "none":
         _add_up_gradients(trained, world)
     rate = settings.rate(step + 1, run.planned)
@@ -367,29 +375,19 @@ def _problems(run: _Run, items: Sequence[int]) -> str:
     return listed(objective.groups[objective.items[index].group].problem_id for index in items)
 
 
+class _NotFiniteError(TrainingError):
+    """A step that would have spoilt the weights, which it has not changed."""
+
+
 def _not_finite(
     run: _Run, step: int, batch: Sequence[int], parts: Sequence[Sequence[int]], losses: Sequence[float], norm: float
-) -> TrainingError:
+) -> _NotFiniteError:
     """Say which problems are to blame, before the optimizer step, while the weights are still good."""
     bad = [index for part, loss in zip(parts, losses, strict=True) if not math.isfinite(loss) for index in part]
     bad = run.world.joined(bad)
     what = "the loss is not finite" if bad else f"the loss is finite, but not its gradient (norm {norm})"
     narrow = "" if run.compute.dtype == "float32" else f", or set compute.dtype: float32 (it is {run.compute.dtype})"
-    return TrainingError(
+    return _NotFiniteError(
         f"step {step + 1}: {what}; problems in the batch: {_problems(run, bad or batch)}. Look at their completions, "
         f"or lower learning_rate ({run.settings.learning_rate:g}){narrow}"
     )
-
-
-def _accelerator(device: str) -> Accelerator:
-    """Make an accelerator for ``device``, whatever an earlier training in this process used.
-
-    Accelerate keeps one state per process. Precision is left out of it: it follows from ``compute``.
-    """
-    before = PartialState._shared_state
-    differs = bool(before) and PartialState().device.type != device
-    if differs or (AcceleratorState._shared_state and AcceleratorState().mixed_precision != "no"):
-        AcceleratorState._reset_state(reset_partial_state=True)
-    # Without a plug-in an environment variable would divide the gradients.
-    once = GradientAccumulationPlugin(num_steps=1)
-    return Accelerator(cpu=device == "cpu", mixed_precision="no", gradient_accumulation_plugin=once)

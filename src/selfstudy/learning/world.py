@@ -7,7 +7,6 @@ others are started from it, get its weights, and do nothing but their share.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import pickle
 import signal
 import tempfile
@@ -17,23 +16,27 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, PartialState
+from accelerate.utils import GradientAccumulationPlugin
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from selfstudy.errors import TrainingError
 from selfstudy.models.load import is_tied, keep_untied
+from selfstudy.models.processes import start_process
 from selfstudy.plugins import import_files, imported_files
 
 # Longer than the first process may be busy elsewhere, with a look of the guard at a large model.
 _TIMEOUT = timedelta(hours=12)
 _READY = "ready"
+_BUCKET = 2**24  # numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +52,16 @@ class World:
     size: int = 1
 
     def add_up(self, tensors: Sequence[Tensor]) -> None:
-        """Replace tensors by their sums over all processes."""
+        """Replace tensors of one type by their sums over all processes.
+
+        They travel behind each other: a small tensor takes gloo as long as a large one, and a model has many.
+        """
         if self.size > 1:
-            for tensor in tensors:
-                dist.all_reduce(tensor)
+            for some in _buckets(tensors):
+                flat = torch.cat([tensor.flatten() for tensor in some])
+                dist.all_reduce(flat)
+                for tensor, summed in zip(some, torch.split(flat, [tensor.numel() for tensor in some]), strict=True):
+                    tensor.copy_(summed.view_as(tensor))
 
     def agree(self, decision: bool) -> bool:
         """Return what the first process decided."""
@@ -97,6 +106,32 @@ class World:
                 dist.broadcast(tensor.data, 0)
 
 
+def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Yield tensors in order, together as long as the copy that is sent takes little memory."""
+    bucket: list[Tensor] = []
+    for tensor in tensors:
+        if bucket and sum(map(torch.numel, bucket)) + tensor.numel() > _BUCKET:
+            yield bucket
+            bucket = []
+        bucket.append(tensor)
+    if bucket:
+        yield bucket
+
+
+def make_accelerator(device: str) -> Accelerator:
+    """Make an accelerator for ``device``, whatever an earlier training in this process used.
+
+    Accelerate keeps one state per process. Precision is left out of it: it follows from ``compute``.
+    """
+    before = PartialState._shared_state
+    differs = bool(before) and PartialState().device.type != device
+    if differs or (AcceleratorState._shared_state and AcceleratorState().mixed_precision != "no"):
+        AcceleratorState._reset_state(reset_partial_state=True)
+    # Without a plug-in an environment variable would divide the gradients.
+    once = GradientAccumulationPlugin(num_steps=1)
+    return Accelerator(cpu=device == "cpu", mixed_precision="no", gradient_accumulation_plugin=once)
+
+
 # What a process does: rank's world, and the model with weights that are not yet the first one's.
 Follow = Callable[[World, PreTrainedModel], None]
 
@@ -119,7 +154,7 @@ def started(size: int, model: PreTrainedModel, device: str, follow: Follow) -> I
         return
     if device == "cuda" and size > torch.cuda.device_count():
         raise TrainingError(f"devices={size}, but there are {torch.cuda.device_count()} GPUs here; lower devices")
-    others: list[tuple[SpawnProcess, Connection]] = []
+    others: list[tuple[BaseProcess, Connection]] = []
     with tempfile.TemporaryDirectory() as folder:
         meeting = Path(folder, "meeting")
         # Whether the output layer is the embedding only the model knows: T5's config says so whatever is true.
@@ -136,8 +171,7 @@ def started(size: int, model: PreTrainedModel, device: str, follow: Follow) -> I
                     torch.get_num_threads(),
                     theirs,
                 )
-                process = multiprocessing.get_context("spawn").Process(target=_follow, args=facts, daemon=True)
-                process.start()
+                process = start_process(_follow, *facts)
                 theirs.close()
                 others.append((process, ours))
             _await(others)
@@ -152,7 +186,7 @@ def started(size: int, model: PreTrainedModel, device: str, follow: Follow) -> I
             _end(others)
 
 
-def _await(others: Sequence[tuple[SpawnProcess, Connection]]) -> None:
+def _await(others: Sequence[tuple[BaseProcess, Connection]]) -> None:
     """Wait until all others are ready to meet: whoever is not there by then would be waited for without end.
 
     Raises:
@@ -192,7 +226,6 @@ def _follow(
     connection: Connection,
 ) -> None:
     """What another process does from beginning to end."""
-    Thread(target=_end_with_parent, daemon=True).start()
     try:
         torch.set_num_threads(threads)
         import_files(files)
@@ -218,14 +251,7 @@ def _built(kind: type[PreTrainedModel], config: Any, tied: bool) -> PreTrainedMo
     return model
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
-def _words(others: Sequence[tuple[SpawnProcess, Connection]]) -> str:
+def _words(others: Sequence[tuple[BaseProcess, Connection]]) -> str:
     """Return what the processes said before they failed, a cause before what follows from it."""
     said: list[str] = []
     for process, connection in others:
@@ -238,7 +264,7 @@ def _words(others: Sequence[tuple[SpawnProcess, Connection]]) -> str:
     return min(causes, key=lambda words: "onnection" in words, default="")
 
 
-def _end(others: Sequence[tuple[SpawnProcess, Connection]]) -> None:
+def _end(others: Sequence[tuple[BaseProcess, Connection]]) -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
     for process, _ in others:

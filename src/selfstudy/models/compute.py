@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BeforeValidator, Field, ValidationInfo
+from pydantic import BeforeValidator, Field, model_validator
 
 from selfstudy.config import OUTSIDE_IDENTITY, Settings
 
@@ -28,17 +29,16 @@ def _dtype(value: Any) -> Any:
     return value
 
 
-def _devices(value: Any, info: ValidationInfo) -> Any:
-    if value != "auto":
-        return value
-    return torch.cuda.device_count() if info.data.get("device") == "cuda" else 1
+def cores() -> int:
+    """Return how many cores this process may use; ``OMP_NUM_THREADS`` says so first, as to torch itself."""
+    stated = os.environ.get("OMP_NUM_THREADS", "")
+    if stated.isdecimal() and int(stated):
+        return int(stated)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _threads(value: Any, info: ValidationInfo) -> Any:
-    if value != "auto":
-        return value
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // info.data.get("devices", 1))
+def _counts(value: Any) -> bool:
+    return isinstance(value, int) and value > 0
 
 
 class Compute(Settings):
@@ -48,17 +48,42 @@ class Compute(Settings):
         device: ``auto`` takes a GPU where there is one.
         dtype: Of the weights while sampling, and of the matrix products while training (master weights are float32).
         devices: Processes that sample, on a GPU each (never more than there are) or on the CPU together; ``auto`` takes
-            all GPUs, or one process on a CPU. Training has a number of its own, ``sft.devices``.
+            all GPUs, or as many processes as there are cores for ``threads``, where that is a number, or else one.
+            Training has a number of its own, ``sft.devices``.
         threads: CPU threads of each process; another number sums in another order. ``auto`` shares the cores out among
             ``devices``; where a number is stated, results are the same for any ``devices``.
+        training_threads: CPU threads of a process that trains; ``auto`` takes all cores, null as many as ``threads``.
+            Small models sample fastest in processes of one thread each, and train fastest in one with all.
         deterministic: Ask CUDA for deterministic kernels.
     """
 
     device: Annotated[Literal["cpu", "cuda"], BeforeValidator(_device)] = Field("auto", validate_default=True)
     dtype: Annotated[Literal["float32", "bfloat16"], BeforeValidator(_dtype)] = "float32"
-    devices: Annotated[int, BeforeValidator(_devices), Field(ge=1, le=512), OUTSIDE_IDENTITY] = 1
-    threads: Annotated[int, BeforeValidator(_threads), Field(ge=1, le=512)] = Field("auto", validate_default=True)
+    devices: Annotated[int, Field(ge=1, le=512), OUTSIDE_IDENTITY] = 1
+    threads: Annotated[int, Field(ge=1, le=512)] = Field("auto", validate_default=True)
+    training_threads: Annotated[int, Field(ge=1, le=512)] = Field(None, validate_default=True)
     deterministic: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve(cls, given: Any) -> Any:
+        """Put numbers in the place of ``auto``; what is none of this is refused with the fields."""
+        if not isinstance(given, Mapping):
+            return given
+        said = {"device": "auto", "devices": 1, "threads": "auto", "training_threads": None, **given}
+        threads, devices = said["threads"], said["devices"]
+        if devices == "auto":
+            on_gpu = _device(said["device"]) == "cuda"
+            said["devices"] = (
+                torch.cuda.device_count() if on_gpu else max(1, cores() // threads) if _counts(threads) else 1
+            )
+        if threads == "auto":
+            said["threads"] = max(1, cores() // said["devices"]) if _counts(said["devices"]) else 1
+        if said["training_threads"] is None:
+            said["training_threads"] = said["threads"]
+        elif said["training_threads"] == "auto":
+            said["training_threads"] = cores()
+        return said
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -67,9 +92,9 @@ class Compute(Settings):
             return (self.device,) * self.devices
         return tuple(f"cuda:{number}" for number in range(min(self.devices, torch.cuda.device_count())))
 
-    def apply(self, place: str | None = None) -> None:
+    def apply(self, place: str | None = None, *, training: bool = False) -> None:
         """Set the process's threads, kernels and GPU; stages call it before they touch a tensor."""
-        torch.set_num_threads(self.threads)
+        torch.set_num_threads(self.training_threads if training else self.threads)
         if self.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it, before its first call
         torch.use_deterministic_algorithms(self.deterministic and self.device == "cuda", warn_only=False)

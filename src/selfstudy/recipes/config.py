@@ -74,11 +74,11 @@ class Config(Settings):
     verifier: VerifierSpec = default_verifier()
     compute: Compute = Compute()
     pretraining: PretrainSettings | None = None
-    sft: SftSettings = SftSettings(batch_size=16, epochs=3)
+    sft: SftSettings = SftSettings()
     sampling: SamplingSettings = SamplingSettings()
     samples_per_step: Annotated[int, Field(ge=1)] = 5
     pairs: PairSettings = PairSettings()
-    preference: PreferenceSettings = PreferenceSettings(batch_size=32, max_steps=100)
+    preference: PreferenceSettings = PreferenceSettings()
     labels: LabelSettings = LabelSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     max_overlap: Annotated[float, Field(ge=0, le=1)] = 0.01

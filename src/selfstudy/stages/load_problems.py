@@ -118,7 +118,10 @@ class LoadProblems(Stage):
             train = _joined(solved, train)
             in_u = frozenset(p.id for p in train if self.settings.unlabelled == "all" or p.id not in in_l)
         if not in_u:
-            raise DataError("no problem is left for self-training; with unlabelled: rest, lower problems.labelled")
+            raise DataError(
+                "no problem is left for self-training, since every one shows its solution; lower problems.labelled, or "
+                "set problems.unlabelled: all"
+            )
         if not labelled:
             raise DataError(
                 "no training problem has a worked solution; the first fine-tuning needs some (problems.labelled)"

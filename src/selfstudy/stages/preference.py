@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import BeforeValidator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from transformers import PreTrainedModel
 
 from selfstudy.errors import ConfigError
@@ -39,7 +39,7 @@ _HALVED = "reference_halved.json"
 
 
 class PreferenceSettings(LimitedSettings):
-    """How the policy learns from pairs.
+    """How the policy learns from pairs: for 100 steps where nothing is said.
 
     Attributes:
         dropout: ``off``, or ``model`` for what the model's config says; the reference never has any.
@@ -48,7 +48,9 @@ class PreferenceSettings(LimitedSettings):
     """
 
     rate_times_width: ClassVar[float] = 1.25e-3
+    usual_length: ClassVar[Mapping[str, float]] = {"max_steps": 100}
 
+    batch_size: Annotated[int, Field(ge=1)] = 32
     dropout: Literal["model", "off"] = "off"  # the reference has none either
     loss: LossSpec = default_loss()
     guard: Annotated[GuardSettings | Literal["off"], BeforeValidator(lambda v: "off" if v is False else v)] = (
@@ -79,7 +81,7 @@ class Preference(Stage):
 
     def run(self, inputs: Inputs, out: Path, ctx: Context) -> Metrics:
         """Train ``model`` on ``pairs``."""
-        self.compute.apply()
+        self.compute.apply(training=True)
         folder = one(inputs, "model").path
         model, tokenizer = load_model(folder, device=self.compute.device), load_tokenizer(folder)
         windowed = check_logprobs(model)

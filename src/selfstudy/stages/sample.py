@@ -25,9 +25,6 @@ from selfstudy.storage.judged import read_samples
 from selfstudy.storage.records import write_records
 from selfstudy.types import Context, Problem, Progress
 
-# A shard has at least so many times the rows of a batch: its tail, with fewer and fewer rows, must not count.
-BATCHES_PER_SHARD = 16
-
 T = TypeVar("T")
 
 
@@ -86,7 +83,7 @@ class DrawnShards:
         )
         requests = self._solver.requests(problems, range(stage.start, stage.start + stage.count))
         rows = self._solver.engine.rows(requests)
-        self._shards = split_evenly(requests, math.ceil(BATCHES_PER_SHARD * rows / stage.count))
+        self._shards = split_evenly(requests, math.ceil(stage.sampling.batches_per_shard * rows / stage.count))
         self._out, self._count = out, stage.count
 
     def _path(self, number: int) -> Path:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import Field
 
 from selfstudy.learning.logprobs import check_logprobs, check_rows
 from selfstudy.learning.objectives import Imitation, group_examples
@@ -20,7 +23,11 @@ from selfstudy.types import Context, Example
 
 
 class SftSettings(LimitedSettings):
-    """How models are fine-tuned."""
+    """How models are fine-tuned: for 3 epochs where nothing is said."""
+
+    usual_length: ClassVar[Mapping[str, float]] = {"epochs": 3}
+
+    batch_size: Annotated[int, Field(ge=1)] = 16
 
 
 class Sft(Stage):
@@ -34,7 +41,7 @@ class Sft(Stage):
 
     def run(self, inputs: Inputs, out: Path, ctx: Context) -> Metrics:
         """Fine-tune ``model`` on the labelled ``problems`` and on ``pseudo``, if there is any."""
-        self.compute.apply()
+        self.compute.apply(training=True)
         base = one(inputs, "model").path
         model, tokenizer = load_model(base, device=self.compute.device), load_tokenizer(base)
         windowed = check_logprobs(model)
