@@ -60,7 +60,8 @@ def test_a_setting_that_nobody_described_is_an_error(generator: ModuleType) -> N
 def test_types_bounds_and_defaults_are_read_from_the_class(generator: ModuleType) -> None:
     page = PAGE.read_text(encoding="utf-8")
     for row in (
-        "| `batch_size` | whole number ≥ 1 | **required** | Examples or pairs in a step. |",
+        "| `batch_size` | whole number ≥ 1 | `16` | Examples or pairs in a step. |",
+        "| `model` | text | **required** |",
         "| `guard` | [`preference.guard`](#preferenceguard) or `off` | its defaults |",
         "| `verifier` | [verifier](#verifiers) | `numeric` |",
         "| `limit` | whole number ≥ 1 or `null` | `null` |",
