@@ -37,19 +37,19 @@ def test_processes_share_the_cores_out(devices: int, threads: int, eight_cores: 
 
 
 @pytest.mark.parametrize(
-    ("said", "threads", "devices", "training"),
+    ("said", "threads", "devices"),
     [
-        ({}, 8, 1, 8),
-        ({"threads": 1}, 1, 1, 1),
-        ({"threads": 1, "devices": "auto"}, 1, 8, 1),
-        ({"threads": 3, "devices": "auto", "training_threads": "auto"}, 3, 2, 8),
-        ({"threads": 20, "devices": "auto"}, 20, 1, 20),
-        ({"devices": 4, "training_threads": 5}, 2, 4, 5),
+        ({}, 8, 1),
+        ({"threads": 1}, 1, 1),
+        ({"threads": 1, "devices": "auto"}, 1, 8),
+        ({"threads": 3, "devices": "auto"}, 3, 2),
+        ({"threads": 20, "devices": "auto"}, 20, 1),
+        ({"devices": 4}, 2, 4),
     ],
 )
-def test_what_auto_means(said: dict[str, object], threads: int, devices: int, training: int, eight_cores: None) -> None:
+def test_what_auto_means(said: dict[str, object], threads: int, devices: int, eight_cores: None) -> None:
     found = Compute.parse({"device": "cpu", **said}, "compute")
-    assert (found.threads, found.devices, found.training_threads) == (threads, devices, training)
+    assert (found.threads, found.devices) == (threads, devices)
     assert Compute.parse(found.model_dump(mode="json"), "saved") == found
 
 
@@ -77,7 +77,7 @@ def test_places_on_gpus(eight_cores: None, four_gpus: None) -> None:
 
 
 @pytest.mark.parametrize("number", [0, -1, "all", 1.5])
-@pytest.mark.parametrize("setting", ["devices", "threads", "training_threads"])
+@pytest.mark.parametrize("setting", ["devices", "threads"])
 def test_what_is_no_number_of_processes_or_threads_is_refused(setting: str, number: object) -> None:
     with pytest.raises(ConfigError, match=rf"compute: {setting}: "):
         Compute.parse({setting: number}, "compute")
@@ -85,11 +85,8 @@ def test_what_is_no_number_of_processes_or_threads_is_refused(setting: str, numb
 
 def test_threads_are_those_of_the_process() -> None:
     before = torch.get_num_threads()
-    compute = Compute(device="cpu", threads=2, training_threads=3)
     try:
-        compute.apply()
+        Compute(device="cpu", threads=2).apply()
         assert torch.get_num_threads() == 2
-        compute.apply(training=True)
-        assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from selfstudy.models.attention import HIDDEN, Call
 
@@ -44,23 +45,14 @@ def over(call: Call, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) ->
     if group > 1:
         grouped = grouped.reshape(b, key.shape[1], group * q, d)
         bias = bias.repeat(1, 1, group, 1) if bias.shape[2] > 1 else bias
-    if call.softcap is None and key.device.type == "cpu" and key.shape[-1] == value.shape[-1]:
-        alone = grouped.shape[2] == 1 and grouped.dtype == torch.bfloat16
-        if alone:  # twice the same query takes two thirds of the time of one
-            grouped = grouped.expand(-1, -1, 2, -1)
-        # What the library's function for attention calls here; that one keeps the log of the sum to itself.
-        out, logsum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            grouped, key, value, attn_mask=bias, scale=call.scaling
-        )
-        if alone:
-            out, logsum = out[:, :, :1], logsum[:, :, :1]
+    scores = (grouped @ key.transpose(2, 3)).float()
+    if call.softcap is None:
+        scores = torch.add(bias, scores, alpha=call.scaling)
     else:
-        scores = (grouped @ key.transpose(2, 3)).float() * call.scaling
-        if call.softcap is not None:
-            scores = torch.tanh(scores / call.softcap) * call.softcap
-        scores = scores + bias
-        logsum = scores.logsumexp(-1)
-        out = (scores - logsum[..., None]).exp().to(value.dtype) @ value
+        scores = torch.tanh(scores * (call.scaling / call.softcap)) * call.softcap + bias
+    weights = scores.softmax(-1)
+    out = weights.to(value.dtype) @ value
+    logsum = scores.amax(-1) - weights.amax(-1).log()  # the largest weight is exp(largest score) / sum
     return Partial(out.reshape(b, h, q, -1).transpose(1, 2), logsum.reshape(b, h, q).transpose(1, 2))
 
 
@@ -185,7 +177,13 @@ class Prefill:
         keys[self.slots, :, :length] = key
         values[self.slots, :, :length] = value
         query = _laid_out(call.query[0].transpose(0, 1), self.padded)
-        return over(call, query, key, value, bias).flat(self.flat).out[None]
+        if call.softcap is not None:
+            return over(call, query, key, value, bias).flat(self.flat).out[None]
+        # The scores of a long prompt are too many to be held at once.
+        out = F.scaled_dot_product_attention(
+            query.transpose(1, 2), key, value, attn_mask=bias, scale=call.scaling, enable_gqa=True
+        )
+        return out.transpose(1, 2).flatten(0, 1).index_select(0, self.flat)[None]
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class OptimSettings(Settings):
             is learnt of a problem behind each other, so that its prompt is computed once for them; ``given`` leaves
             them as they come.
         mask_forced: Leave the tokens that the calculator wrote out of the loss.
-        devices: Processes that share each step, on a GPU each or on the CPU together, ``compute.training_threads``
+        devices: Processes that share each step, on a GPU each or on the CPU together, ``compute.threads``
             each; their number changes the order of sums.
         sharding: ``fsdp`` spreads weights, gradients and optimizer state over ``devices``, for models that do not fit
             on one; it needs ``guard: off``. Untested on several GPUs so far.

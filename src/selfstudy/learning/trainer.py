@@ -155,7 +155,7 @@ def _follow(
     model: PreTrainedModel,
 ) -> None:
     """Take a share of each step in another process than the first."""
-    compute.apply(training=True)
+    compute.apply()
     if settings.lora is not None:
         Adapter(model, settings.lora, seed)
     run, done = _prepare(objective, settings, compute, seed, workdir, world, model)

@@ -52,8 +52,6 @@ class Compute(Settings):
             Training has a number of its own, ``sft.devices``.
         threads: CPU threads of each process; another number sums in another order. ``auto`` shares the cores out among
             ``devices``; where a number is stated, results are the same for any ``devices``.
-        training_threads: CPU threads of a process that trains; ``auto`` takes all cores, null as many as ``threads``.
-            Small models sample fastest in processes of one thread each, and train fastest in one with all.
         deterministic: Ask CUDA for deterministic kernels.
     """
 
@@ -61,7 +59,6 @@ class Compute(Settings):
     dtype: Annotated[Literal["float32", "bfloat16"], BeforeValidator(_dtype)] = "float32"
     devices: Annotated[int, Field(ge=1, le=512), OUTSIDE_IDENTITY] = 1
     threads: Annotated[int, Field(ge=1, le=512)] = Field("auto", validate_default=True)
-    training_threads: Annotated[int, Field(ge=1, le=512)] = Field(None, validate_default=True)
     deterministic: bool = False
 
     @model_validator(mode="before")
@@ -70,7 +67,7 @@ class Compute(Settings):
         """Put numbers in the place of ``auto``; what is none of this is refused with the fields."""
         if not isinstance(given, Mapping):
             return given
-        said = {"device": "auto", "devices": 1, "threads": "auto", "training_threads": None, **given}
+        said = {"device": "auto", "devices": 1, "threads": "auto", **given}
         threads, devices = said["threads"], said["devices"]
         if devices == "auto":
             on_gpu = _device(said["device"]) == "cuda"
@@ -79,10 +76,6 @@ class Compute(Settings):
             )
         if threads == "auto":
             said["threads"] = max(1, cores() // said["devices"]) if _counts(said["devices"]) else 1
-        if said["training_threads"] is None:
-            said["training_threads"] = said["threads"]
-        elif said["training_threads"] == "auto":
-            said["training_threads"] = cores()
         return said
 
     @property
@@ -92,9 +85,9 @@ class Compute(Settings):
             return (self.device,) * self.devices
         return tuple(f"cuda:{number}" for number in range(min(self.devices, torch.cuda.device_count())))
 
-    def apply(self, place: str | None = None, *, training: bool = False) -> None:
+    def apply(self, place: str | None = None) -> None:
         """Set the process's threads, kernels and GPU; stages call it before they touch a tensor."""
-        torch.set_num_threads(self.training_threads if training else self.threads)
+        torch.set_num_threads(self.threads)
         if self.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it, before its first call
         torch.use_deterministic_algorithms(self.deterministic and self.device == "cuda", warn_only=False)

@@ -81,7 +81,7 @@ class Preference(Stage):
 
     def run(self, inputs: Inputs, out: Path, ctx: Context) -> Metrics:
         """Train ``model`` on ``pairs``."""
-        self.compute.apply(training=True)
+        self.compute.apply()
         folder = one(inputs, "model").path
         model, tokenizer = load_model(folder, device=self.compute.device), load_tokenizer(folder)
         windowed = check_logprobs(model)

@@ -89,7 +89,7 @@ class Pretrain(Stage):
 
     def run(self, inputs: Inputs, out: Path, ctx: Context) -> Metrics:
         """Train ``model``; the data files are inputs by content."""
-        self.compute.apply(training=True)
+        self.compute.apply()
         base = one(inputs, "model").path
         model, tokenizer = load_model(base, device=self.compute.device), load_tokenizer(base)
         check_window(model, check_logprobs(model), self.settings.max_tokens, "lower pretraining.max_tokens")

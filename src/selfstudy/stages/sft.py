@@ -41,7 +41,7 @@ class Sft(Stage):
 
     def run(self, inputs: Inputs, out: Path, ctx: Context) -> Metrics:
         """Fine-tune ``model`` on the labelled ``problems`` and on ``pseudo``, if there is any."""
-        self.compute.apply(training=True)
+        self.compute.apply()
         base = one(inputs, "model").path
         model, tokenizer = load_model(base, device=self.compute.device), load_tokenizer(base)
         windowed = check_logprobs(model)
