@@ -44,7 +44,7 @@ def policy(folder: Path, family: Family) -> Artifact:
 
 
 def learn(folder: Path, family: Family, *, towards: str, away: str, rate: float, max_grad_norm: float = 1.0) -> Any:
-    """Prefer one answer to another for 20 steps; of held-out problems 7 is right. Return the decision and a file."""
+    """Prefer one answer to another for 20 steps; of other problems 7 is right. Return the decision and a file."""
     model = policy(folder, family)
     format = bind(FormatSettings(), load_tokenizer(model.path), family)
     problems = [asked(number, "7") for number in range(100)]
@@ -54,8 +54,8 @@ def learn(folder: Path, family: Family, *, towards: str, away: str, rate: float,
     ]
     given: Inputs = {
         "model": (model,),
-        "problems": (artifact(folder / "problems", {"unlabelled": problems}),),
-        "pairs": (artifact(folder / "pairs", {"pairs": pairs, "held_out": problems[60:], "validation": []}),),
+        "problems": (artifact(folder / "problems", {"unlabelled": problems[:60], "dev": problems[60:]}),),
+        "pairs": (artifact(folder / "pairs", {"pairs": pairs, "validation": []}),),
     }
     settings = {
         "learning_rate": rate,

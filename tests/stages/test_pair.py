@@ -1,4 +1,4 @@
-"""Pairs as a stage: what is held out for the guard, and what may be a gold winner."""
+"""Pairs as a stage: what is held out for validation, and what may be a gold winner."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_too_few_answers_only_problems_are_no_reason_to_stop(held_out: float, fr
 
 
 def test_held_out_stay_the_same_over_rounds(tmp_path: Path) -> None:
-    """Or the guard of a later round would look at problems whose pairs an earlier one learnt from."""
+    """Or a later round would be measured on pairs like those that an earlier one learnt from."""
     unlabelled = [problem(n, solved=False) for n in range(12)]
     chosen = []
     for rounds in (1, 2):

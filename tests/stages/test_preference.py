@@ -79,16 +79,16 @@ def pair(number: int) -> Pair:
 
 
 def inputs(folder: Path, family: Family = "causal", *, pairs: int = 8, held_out: int = 4) -> Inputs:
-    """Pairs of the first problems, and validation pairs of the last ones, which are held out."""
+    """Pairs of the first problems, validation pairs of the last ones, and dev with four others."""
     problems = [problem(number) for number in range(12)]
+    dev = [problem(number) for number in range(12, 16)]
     made = {
         "pairs": [pair(number) for number in range(pairs)],
-        "held_out": problems[12 - held_out :],
         "validation": [pair(number) for number in range(12 - held_out, 12)],
     }
     return {
         "model": (model_folder(folder / "model", family),),
-        "problems": (artifact(folder / "problems", {"unlabelled": problems}),),
+        "problems": (artifact(folder / "problems", {"unlabelled": problems, "dev": dev}),),
         "pairs": (artifact(folder / "pairs", made),),
     }
 
@@ -112,11 +112,13 @@ class Scripted:
     script: Sequence[int] = ()
     known: dict[str, int] = {}
     calls: list[int] = []
+    asked: Sequence[Any] = ()
 
     def __init__(self, model: torch.nn.Module) -> None:
         self.model = model
 
     def requests(self, problems: Sequence[Any], indices: range) -> list[Request]:
+        type(self).asked = problems
         return [Request(p.id, (0,), indices) for p in problems]
 
     def flops(self, requests: Sequence[Request], samples: Sequence[Sample]) -> int:
@@ -271,9 +273,16 @@ def test_validation_measures_the_weights_that_are_kept(guard: Any, folder: Path,
     assert (metrics["loss"] == pytest.approx(math.log(2), abs=1e-5)) is untouched
 
 
-def test_a_guard_needs_problems_to_look_at(folder: Path) -> None:
-    with pytest.raises(ConfigError, match=r"raise pairs.held_out or set preference.guard=off"):
-        run(stage(), inputs(folder, held_out=0), folder / "out")
+@pytest.mark.parametrize(("wanted", "looked_at"), [(3, 3), (4, 4), (9, 4)])
+def test_the_guard_looks_at_problems_of_dev_alone(
+    wanted: int, looked_at: int, folder: Path, scripted: type[Scripted]
+) -> None:
+    scripted.script = (1, 2)
+    given = inputs(folder)
+    run(scripted_stage(guard={"every": 4, "problems": wanted, "samples": 1}), given, folder / "out")
+    asked = {problem.id for problem in scripted.asked}
+    assert len(asked) == looked_at
+    assert asked <= {f"p/{number:03d}" for number in range(12, 16)}
 
 
 def test_the_last_step_is_looked_at_whatever_the_interval(folder: Path, scripted: type[Scripted]) -> None:

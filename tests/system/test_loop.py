@@ -37,7 +37,7 @@ def test_the_loop_runs_and_its_parts_fit_together(
     artifacts = {step.name: step.artifact for step in results.steps}
     assert all(artifacts.values())
 
-    # Pairs: right over wrong, of problems that the guard does not look at; labels: right samples alone.
+    # Pairs: right over wrong, of problems that are not set aside; labels: right samples alone.
     judged = {}
     for name in ("pair-samples-1", "label-samples-1"):
         for sample, verdict in read_judged(artifacts[name], artifacts[f"{name}/verdicts"]):

@@ -47,7 +47,9 @@ class Adapter:
         try:
             from peft import LoraConfig, LoraModel
         except ImportError as error:
-            raise ConfigError("lora needs peft: pip install 'selfstudy[lora]', or set lora to null") from error
+            raise ConfigError(
+                f"lora needs peft, but importing it fails ({error}); pip install 'selfstudy[lora]', or set lora: null"
+            ) from error
         targets = settings.targets if isinstance(settings.targets, str) else list(settings.targets)
         self._config = LoraConfig(
             r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules=targets

@@ -151,7 +151,7 @@ class Bench:
         return Pool((samples,), (verdicts,))
 
     def pair(self, name: str, pool: Pool) -> Step:
-        """Pair right with wrong solutions; some problems are held out for the guard and for validation."""
+        """Pair right with wrong solutions; those of some problems are set aside for validation."""
         c = self.config
         stage = MakePairs(settings=c.pairs, format=c.prompt, seed=c.seed)
         return self.plan.add(name, stage, self._pooled(pool) | {"model": self.base()})

@@ -97,12 +97,3 @@ class Config(Settings):
         if self.recipe == "pretrain" and self.pretraining is None:
             raise ValueError("recipe: pretrain needs pretraining.mixture and pretraining.max_steps")
         return self
-
-    @model_validator(mode="after")
-    def _guard_has_problems(self) -> Self:
-        if self.recipe == "dpo_st" and self.preference.guard != "off" and not self.pairs.held_out:
-            raise ValueError(
-                "preference.guard looks at problems held out of the pairs, and pairs.held_out is 0; raise "
-                "pairs.held_out, or set preference.guard=off"
-            )
-        return self

@@ -1,8 +1,8 @@
 """The guard of preference learning: it watches what the policy is trained for, the yield of pseudo-labels.
 
 Preference learning is known to lower the likelihood of right answers too and can destroy a small model while its pair
-accuracy rises. So every few steps the policy draws solutions of problems that were held out of the pairs; what counts
-is the number of distinct right ones. The best checkpoint is used; if none beats the SFT model, that one is.
+accuracy rises. So every few steps the policy draws solutions of problems from dev, which it never learns from; what
+counts is the number of distinct right ones. The best checkpoint is used; if none beats the SFT model, that one is.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class GuardSettings(Settings):
 
     Attributes:
         every: Optimizer steps between two looks.
-        problems: Held-out problems that are sampled; fewer if fewer are held out.
+        problems: Problems of dev that are sampled; all if there are fewer.
         samples: Samples a problem.
         patience: Looks in a row with a yield below the SFT model's after which training stops.
         threshold: Solutions more similar than this (Jaccard, on tokens) count as one.
@@ -57,7 +57,7 @@ class Guard:
         settings: When and how to look.
         model: The policy, trained in place.
         solver: Draws from it.
-        problems: Those held out.
+        problems: What it draws solutions of.
         judge: Decides what is right.
         folder: The stage's working folder.
         ctx: Gets a ``guard`` event for every look.

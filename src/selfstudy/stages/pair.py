@@ -36,13 +36,13 @@ class PairSettings(Settings):
     Attributes:
         n: Samples drawn for every problem, each round.
         pairer: Which right solution is preferred to which wrong one.
-        held_out: How many problems, or what share, are kept out of the pairs: the guard looks at those. They are chosen
+        held_out: How many problems, or what share, train no pairs: theirs measure what was learnt. They are chosen
             among the answers-only problems of U where there are enough, else among all of U.
     """
 
     n: Annotated[int, Field(ge=1)] = 5
     pairer: PairerSpec = default_pairer()
-    held_out: Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)] = 0.1
+    held_out: Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)] = 0.05
 
 
 class MakePairs(Stage):
@@ -96,8 +96,8 @@ class MakePairs(Stage):
             raise ConfigError(f"pairs.held_out={size} leaves none of {total} problems to form pairs from; lower it")
         enough = sum(1 for _ in fresh()) > wanted
         if not enough:
-            return held_out_of(every, wanted, self.seed, "guard")
-        chosen = held_out_of(fresh, wanted, self.seed, "guard")
+            return held_out_of(every, wanted, self.seed, "validation")
+        chosen = held_out_of(fresh, wanted, self.seed, "validation")
         return lambda key: chosen(key) and solved.get(key) is None
 
     def forecast(self, sizes: Sizes) -> Forecast:

@@ -12,7 +12,6 @@ import torch
 from pydantic import BeforeValidator, Field, model_validator
 from transformers import PreTrainedModel
 
-from selfstudy.errors import ConfigError
 from selfstudy.generation.engine import SamplingSettings
 from selfstudy.generation.solver import make_solver
 from selfstudy.judging.judges import judged_by
@@ -27,9 +26,11 @@ from selfstudy.models.compute import Compute
 from selfstudy.models.format import Format, FormatSettings, bind
 from selfstudy.models.load import family, load_model, load_tokenizer, save_model
 from selfstudy.models.lora import Adapter
+from selfstudy.problems.split import hold_out
 from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one, read_split
 from selfstudy.stages.guard import Guard, GuardSettings
 from selfstudy.stages.limits import LimitedSettings
+from selfstudy.storage.artifacts import Artifact
 from selfstudy.storage.atomic import write_json
 from selfstudy.storage.records import read_records
 from selfstudy.storage.seeding import derive
@@ -97,12 +98,11 @@ class Preference(Stage):
             for name, some in (("pairs", found), ("validation", others))
         )
         if pairs:
-            held_out = list(read_records(made / "held_out.jsonl", Problem))
             logps, measured = partial(self._logps, model, out, ctx), None
             if validation:  # now, while the model still is the reference
                 measured = self._objective(model, validation, prompts, windowed, logps)
             learnt = self._objective(model, pairs, prompts, windowed, partial(self._reference, model, out, ctx))
-            metrics = self._learn(model, format, learnt, held_out, out, ctx)
+            metrics = self._learn(model, format, learnt, self._watched(one(inputs, "problems")), out, ctx)
             metrics |= {"left_out": len(found) - len(pairs), "validation": {"pairs": len(validation)}}
             if measured is not None:
                 metrics["validation"] |= measured.measure(logps(measured.groups))
@@ -126,13 +126,13 @@ class Preference(Stage):
         model: PreTrainedModel,
         format: Format,
         objective: PreferenceObjective,
-        held_out: Sequence[Problem],
+        watched: Sequence[Problem],
         out: Path,
         ctx: Context,
     ) -> Metrics:
         seed = derive(self.seed, "preference", self.round)
         adapter = Adapter(model, self.settings.lora, seed) if self.settings.lora else None
-        with self._guard(model, format, held_out, out, ctx) as guard:
+        with self._guard(model, format, watched, out, ctx) as guard:
             if guard is not None:
                 guard.score(0)
             facts = train(
@@ -153,6 +153,13 @@ class Preference(Stage):
         if adapter is not None:
             adapter.merge(out)
         return metrics
+
+    def _watched(self, problems: Artifact) -> Sequence[Problem]:
+        """Return what the guard looks at: problems of dev, since self-training learns solutions of all others."""
+        if self.settings.guard == "off":
+            return ()
+        dev, wanted = list(read_split(problems, "dev")), self.settings.guard.problems
+        return dev if len(dev) <= wanted else hold_out(dev, wanted, self.seed, "guard")[1]
 
     def _objective(
         self,
@@ -187,20 +194,15 @@ class Preference(Stage):
 
     @contextmanager
     def _guard(
-        self, model: PreTrainedModel, format: Format, held_out: Sequence[Problem], out: Path, ctx: Context
+        self, model: PreTrainedModel, format: Format, watched: Sequence[Problem], out: Path, ctx: Context
     ) -> Iterator[Guard | None]:
         settings = self.settings.guard
         if settings == "off":
             yield None
             return
-        if not held_out:
-            raise ConfigError(
-                "preference.guard looks at problems held out of the pairs, and there are none; raise pairs.held_out or "
-                "set preference.guard=off"
-            )
         solver = make_solver(model, format, self.sampling, seed=self.seed, purpose="guard", round=self.round)
         with judged_by(self.verifier, ctx.verifier_timeout) as judge:
-            yield Guard(settings, model, solver, held_out[: settings.problems], judge, out, ctx)
+            yield Guard(settings, model, solver, watched, judge, out, ctx)
 
     def forecast(self, sizes: Sizes) -> Forecast:
         """The number of pairs is known only after sampling."""
