@@ -33,7 +33,7 @@ from selfstudy.storage.artifacts import Artifact
 CONFIG = "tiny_llama"
 SOLVED = (50, 100, 200, 400, 800)
 SEEDS = (0, 1, 2)
-STEPS = 200  # of fine-tuning
+STEPS = 400  # of fine-tuning
 # Of the published data (80,000 items for training), as its generator's settings say: github.com/TianduoWang/MsAT,
 # data/make_msat_data.py.
 PUBLISHED = {
@@ -51,10 +51,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", default="selfstudy-runs", type=Path)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--statistics", action="store_true", help="print those of the data alone, and train nothing")
     options = parser.parse_args()
     print(f"{datetime.date.today()}, {processor()}, {options.threads} threads.\n")
     ours = statistics()
     print(markdown(["", "here", "published"], [[what, ours[what], said] for what, said in PUBLISHED.items()]))
+    if options.statistics:
+        return
     common = [f"root={options.root}", f"compute.threads={options.threads}"]
     bases = dict(zip(("with MsAT", "without"), _bases(common), strict=True))
     tokens = [f"{name}: {base.metrics()['tokens']:,}" for name, base in bases.items()]

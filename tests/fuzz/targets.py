@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -125,6 +126,21 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     for target in (expression, answer, solution, calculator, jsonl, json_array, csv, xml, config)
 }
 # What fuzzing begins from, and what each commit tries: one of each kind that has been, or could be, a fault.
+CORPUS = Path(__file__).with_name("corpus")
+
+
+def write_corpus(name: str, inputs: Sequence[bytes]) -> None:
+    """Keep inputs of a target, a line of base64 each."""
+    CORPUS.mkdir(exist_ok=True)
+    (CORPUS / f"{name}.txt").write_text("".join(f"{b64encode(data).decode()}\n" for data in inputs), encoding="ascii")
+
+
+def read_corpus(name: str) -> list[bytes]:
+    """Return the inputs that were kept of a target; none where it was never fuzzed for long."""
+    path = CORPUS / f"{name}.txt"
+    return [b64decode(line) for line in path.read_text(encoding="ascii").splitlines()] if path.is_file() else []
+
+
 SEEDS: dict[str, list[bytes]] = {
     "expression": [b"9**9**9", b"(" * 10_000, b"1,000*$5/.5", b"2*(3+4)-5%", "3×4÷2−1".encode(), b"\xff\0", b"1e999"],
     "answer": [b"#### 1,000", b"The answer is 3/4.", rb"\boxed{\frac{1}{2}}", "#### \u202e12".encode(), b"#### \xff"],

@@ -56,7 +56,8 @@ class Stories(Generated):
     """
 
     modules: ClassVar[tuple[str, ...]] = tuple(
-        f"selfstudy.problems.families.{name}" for name in ("counting", "measuring", "tested", "family", "nouns")
+        f"selfstudy.problems.families.{name}"
+        for name in ("counting", "measuring", "longer", "tested", "family", "nouns")
     )
     split: Literal["pretrain", "train", "dev", "test"] = "train"
     count: int = Field(1000, ge=1)
