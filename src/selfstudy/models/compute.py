@@ -51,7 +51,8 @@ class Compute(Settings):
             all GPUs, or as many processes as there are cores for ``threads``, where that is a number, or else one.
             Training has a number of its own, ``sft.devices``.
         threads: CPU threads of each process; another number sums in another order. ``auto`` shares the cores out among
-            ``devices``; where a number is stated, results are the same for any ``devices``.
+            ``devices``: those that the process may use, or as many as ``OMP_NUM_THREADS`` says. Where a number is
+            stated, results are the same for any ``devices``.
         deterministic: Ask CUDA for deterministic kernels.
     """
 
