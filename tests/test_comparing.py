@@ -199,6 +199,16 @@ def test_tables_on_a_terminal_lose_no_number(
     assert "…" not in shown
 
 
+def test_other_verifiers_are_said_first(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    show_comparison("one", "two", root)
+    assert "verifiers differ" not in capsys.readouterr().out
+    for run, verifier in (("by-number", "numeric"), ("by-text", "exact")):
+        make_run(root, run, {"sft": B}, settings={"verifier": {"name": verifier}})
+    show_comparison("by-number", "by-text", root)
+    shown = capsys.readouterr().out
+    assert shown.index("the verifiers differ") < shown.index("cost of the whole run")
+
+
 def test_json_from_the_command_line(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["compare", "one", "two", "--json", "--split", "test", "--root", str(root)])

@@ -67,6 +67,19 @@ def test_a_whole_run_as_it_is_seen(config: str, capsys: pytest.CaptureFixture[st
     assert "labelled 30" in flat(shown)
 
 
+def test_a_finished_run_is_not_replaced_by_one_with_other_settings(config: str) -> None:
+    asked = ["recipe=supervised", "evaluation.samples=0"]
+    selfstudy.run(config, asked, name="causal", until="problems", quiet=True)
+    prepare(config, [*asked, "seed=5"], run_name="causal").write()  # nothing that anyone waited for is lost
+    selfstudy.run(config, asked, name="causal", quiet=True)
+    before = (MINE / "config.yaml").read_bytes()
+    message = r"run causal is finished, .* other settings or data \(seed: 0 → 5\); give this one a name of its own"
+    with pytest.raises(ConfigError, match=message):
+        selfstudy.run(config, [*asked, "seed=5"], name="causal", quiet=True)
+    assert (MINE / "config.yaml").read_bytes() == before
+    prepare(config, [*asked, "checkpoint_every=7"], run_name="causal").write()  # which changes no result
+
+
 def test_a_second_process_is_told_who_carries_out_the_run_and_changes_nothing(config: str) -> None:
     holder = f"process {os.getpid()} on "
     with (

@@ -13,6 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
+from selfstudy.config import differing
 from selfstudy.console import console
 from selfstudy.errors import ConfigError, did_you_mean
 from selfstudy.evaluation.metrics import Interval, mcnemar, paired_bootstrap
@@ -132,11 +133,8 @@ def compare(a: str, b: str, root: Path = DEFAULT_ROOT, split: str | None = None)
     if not splits:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise ConfigError(f"{one.name} and {two.name} cannot be compared: {reasons}")
-    of_a, of_b = (dict(_flattened(side.results.settings)) for side in (one, two))
-    differing = {
-        path: (of_a.get(path), of_b.get(path)) for path in {**of_a, **of_b} if of_a.get(path) != of_b.get(path)
-    }
-    return Comparison(one.name, two.name, splits, left_out, one.cost, two.cost, differing)
+    settings = differing(one.results.settings, two.results.settings)
+    return Comparison(one.name, two.name, splits, left_out, one.cost, two.cost, settings)
 
 
 def _side(name: str, root: Path) -> _Side:
@@ -155,14 +153,6 @@ def _side(name: str, root: Path) -> _Side:
     if model not in scored:
         raise ConfigError(f"run {run} has not scored '{model}' yet; scored are: {', '.join(scored)}")
     return _Side(run, model, results)
-
-
-def _flattened(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flattened(value, f"{path}{key}.")
-        else:
-            yield f"{path}{key}", value
 
 
 def _shared_splits(one: _Side, two: _Side, wanted: str | None) -> list[str]:
@@ -255,7 +245,10 @@ def _written(interval: Interval, scale: int, form: str) -> str:
 
 def _remarks(found: Comparison) -> Sequence[str]:
     costs = ", ".join(f"{name} {_spent(cost)}" for name, cost in (("A", found.cost_a), ("B", found.cost_b)))
-    lines = [f"{split} is not compared: {reason}" for split, reason in found.left_out.items()]
+    lines = []
+    if any(path.startswith("verifier.") for path in found.settings):
+        lines.append("the verifiers differ: what is right for A may be wrong for B, and the scores are not of one kind")
+    lines += [f"{split} is not compared: {reason}" for split, reason in found.left_out.items()]
     lines.append(f"cost of the whole run: {costs}")
     lines.append("settings that differ, A → B:" if found.settings else "no setting differs")
     return lines + [f"  {path}: {_word(a)} → {_word(b)}" for path, (a, b) in found.settings.items()]

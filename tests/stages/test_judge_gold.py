@@ -33,6 +33,13 @@ def test_solutions_that_are_not_right_are_listed(tmp_path: Path) -> None:
     assert (odd.problem_id, odd.outcome, odd.extracted) == ("p/002", "wrong", "7")
 
 
+def test_a_verifier_that_calls_most_solutions_wrong_is_refused(tmp_path: Path) -> None:
+    labelled = [replace(problem(n), answer="8") for n in range(4)]  # their solutions say 7
+    labelled[0] = problem(0)
+    with pytest.raises(DataError, match=r"verifier numeric calls wrong 3 of 4 worked solutions, such as that of p/001"):
+        run({"labelled": labelled}, tmp_path)
+
+
 def test_a_verifier_that_reads_no_solution_is_refused(tmp_path: Path) -> None:
     boxed = {"name": "numeric", "finder": {"pattern": r"\\boxed\{([^}]*)\}"}}
     with pytest.raises(DataError, match="finds no answer in 4 of 4 worked solutions, such as that of p/000"):

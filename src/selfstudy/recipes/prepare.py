@@ -7,7 +7,7 @@ import importlib
 import json
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import yaml
 
-from selfstudy.config import load_tree
+from selfstudy.config import differing, load_tree, parse_yaml
 from selfstudy.errors import ConfigError, DataError, ModelError
 from selfstudy.models.checks import check
 from selfstudy.models.format import bind
@@ -83,12 +83,33 @@ class Prepared:
             yield
 
     def write(self) -> None:
-        """Write the resolved config and the plan into the run's folder."""
+        """Write the resolved config and the plan into the run's folder.
+
+        Raises:
+            ConfigError: A run of that name is finished, and was made with other settings.
+        """
         refuse_links(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         tree = self.config.model_dump(mode="json")
+        self._refuse_to_replace(tree)
         write_bytes(self.folder / "config.yaml", yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).encode())
         write_json(self.folder / "plan.json", describe(self.plan))
+
+    def _refuse_to_replace(self, tree: Mapping[str, Any]) -> None:
+        plan, config = self.folder / "plan.json", self.folder / "config.yaml"
+        if not (plan.is_file() and config.is_file()):
+            return
+        made = [step["artifact"] for step in json.loads(plan.read_text(encoding="utf-8"))]
+        if made == [step.artifact_name for step in self.plan.steps] or not all(
+            (self.store.folder / artifact).is_dir() for artifact in made
+        ):
+            return
+        changed = differing(parse_yaml(config.read_text(encoding="utf-8"), str(config)), tree)
+        shown = ", ".join(f"{path}: {json.dumps(a)} → {json.dumps(b)}" for path, (a, b) in changed.items())
+        raise ConfigError(
+            f"run {self.name} is finished, and was made with other settings or data"
+            f"{f' ({shown})' if shown else ''}; give this one a name of its own with --name, or remove {self.folder}"
+        )
 
 
 def prepare(

@@ -25,14 +25,15 @@ class JudgeGold(Stage):
         """Judge the solutions of L, and read the answers of all problems.
 
         Raises:
-            DataError: The verifier finds no answer in most of the solutions, or cannot read a problem's answer.
+            DataError: The verifier finds no answer in most of the solutions, calls most of them wrong, or cannot read
+                a problem's answer.
         """
         paths = sorted(one(inputs, "problems").path.glob("*.jsonl"))
         everything = (problem for path in paths for problem in read_records(path, Problem))
         solved = stream_split(one(inputs, "problems"), "labelled")
         texts = ((p, _sample(p, ensure_answer_line(p.solution or "", p.answer))) for p in solved)
         outcomes: Counter[str] = Counter()
-        first: Verdict | None = None
+        firsts: dict[str, Verdict] = {}
         with (
             judged_by(self.verifier, ctx.verifier_timeout) as judge,
             writing_records(out / "not_right.jsonl") as write,
@@ -43,14 +44,18 @@ class JudgeGold(Stage):
                 outcomes[verdict.outcome] += 1
                 if verdict.outcome != "right":
                     write(verdict)
-                if verdict.outcome == "unparsed":
-                    first = first or verdict
-        if first is not None and 2 * outcomes["unparsed"] > outcomes.total():
-            raise DataError(
-                f"verifier {self.verifier.name} finds no answer in {outcomes['unparsed']} of {outcomes.total()} worked "
-                f"solutions, such as that of {first.problem_id} ({first.reason}); choose a verifier, or a finder of "
-                "it, that reads answers as the solutions state them"
-            )
+                firsts.setdefault(verdict.outcome, verdict)
+        for outcome, said, remedy in (
+            ("unparsed", "finds no answer in", "or a finder of it, that reads answers as the solutions state them"),
+            ("wrong", "calls wrong", "whose right answers these are, or mend the solutions"),
+        ):
+            if 2 * outcomes[outcome] > outcomes.total():
+                first = firsts[outcome]
+                why = f" ({first.reason})" if first.reason else ""
+                raise DataError(
+                    f"verifier {self.verifier.name} {said} {outcomes[outcome]} of {outcomes.total()} worked solutions, "
+                    f"such as that of {first.problem_id}{why}; choose a verifier, {remedy}"
+                )
         return {"solutions": outcomes.total(), **{name: outcomes[name] for name in ("right", "wrong", "unparsed")}}
 
     def forecast(self, sizes: Sizes) -> Forecast:
