@@ -45,6 +45,7 @@ def settings(problems: int, rounds: int, samples: int) -> list[str]:
         f"problems.train.count={problems}",
         "problems.train.max_steps=3",
         f"problems.labelled={problems // 2}",
+        "problems.unlabelled=all",
         f"problems.test.count={problems // 4}",
         f"rounds={rounds}",
         f"samples_per_step={samples}",

@@ -136,14 +136,16 @@ def run(
     """
     done: dict[str, Artifact] = {}
     whole: set[Path] = set()  # artifacts whose files have been read, or were made just now
-    for number, step in enumerate(steps, start=1):
+    number, of = 0, sum("part_of" not in step.about for step in steps)  # parts are not shown, nor counted
+    for step in steps:
+        number += "part_of" not in step.about
         found = store.find(step.stage.kind, _known(step))
         where = {
             "step": step.name,
             "part": "part_of" in step.about,
             "kind": step.stage.kind,
             "number": number,
-            "of": len(steps),
+            "of": of,
             "artifact": step.artifact_name,
         }
         if found is None:

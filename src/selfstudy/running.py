@@ -58,7 +58,7 @@ def _run(prepared: Prepared, steps: Sequence[Step], asked: Mapping[str, Any], *,
     prepared.write()
     started = time.monotonic()
     if not quiet:
-        console.print(f"[bold]{prepared.name}[/]: {len(steps)} steps, in {prepared.folder}")
+        console.print(f"[bold]{prepared.name}[/]: {_shown(steps)} steps, in {prepared.folder}")
     done: list[PlannedStep] = []
     with _sinks(prepared, quiet=quiet) as emit:
 
@@ -70,7 +70,7 @@ def _run(prepared: Prepared, steps: Sequence[Step], asked: Mapping[str, Any], *,
         settings, bars = prepared.config, SILENT.progress if quiet else progress
         ctx = Context(emit, bars, settings.checkpoint_every, settings.verifier_timeout)
         try:
-            emit("run_started", {**asked, "steps": len(steps)})
+            emit("run_started", {**asked, "steps": _shown(steps)})
             for message in prepared.warnings:
                 emit("warning", {"message": message})
             run_steps(steps, prepared.store, ctx, on_done=on_done)
@@ -227,7 +227,13 @@ def _state(folder: Path) -> dict[str, Any]:
         steps = read_results(folder).steps
     except StorageError as error:
         return {**state, "damaged": str(error)}
-    return {**state, "done": sum(step.artifact is not None for step in steps), "of": len(steps)}
+    made = [step for step in steps if step.artifact is not None]
+    return {**state, "done": _shown(made), "of": _shown(steps)}
+
+
+def _shown(steps: Sequence[Step] | Sequence[PlannedStep]) -> int:
+    """Count steps as they are shown: what is part of another one counts with it."""
+    return sum("part_of" not in step.about for step in steps)
 
 
 def _progress_of(folder: Path) -> str:

@@ -17,6 +17,7 @@ SMALL = [
     "rounds=2",
     "problems.train.count=24",
     "problems.labelled=16",
+    "problems.unlabelled=all",
     "problems.dev.count=10",
     "problems.test.count=12",
     "samples_per_step=2",
