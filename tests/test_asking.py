@@ -95,6 +95,9 @@ def test_a_model_that_is_not_made_yet(tmp_path: Path) -> None:
     selfstudy.run("mine.yaml", ["seed=5", f"root={tmp_path}"], name="half", until="problems", quiet=True)
     with pytest.raises(ConfigError, match="run half has not made 'best' yet; carry it out, or name another: RUN:STEP"):
         find_model("half", tmp_path)
+    selfstudy.run("mine.yaml", ["seed=5", f"root={tmp_path}"], name="half", until="sft", quiet=True)
+    with pytest.raises(ConfigError, match=r"or name another: RUN:STEP \(half:sft\)"):
+        find_model("half", tmp_path)
     with pytest.raises(ConfigError, match="step 'pairs-1' of run half has not been carried out yet; carry it out"):
         export_step("half", "pairs-1", tmp_path / "out.jsonl", tmp_path)
 

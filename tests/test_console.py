@@ -89,11 +89,11 @@ def test_plain_lines_where_there_is_no_terminal(
 
 
 def test_long_lines_are_not_broken(tmp_path: Path, out: io.StringIO) -> None:
-    metrics = {f"metric_{n}": n for n in range(20)}
+    metrics = {f"metric_{n}": n for n in range(1, 20)}
     emit(tmp_path, ("step_finished", {**STEP, "metrics": metrics, "seconds": 1.0}))
     assert out.getvalue().count("\n") == 1
-    assert "metric_7 7" in out.getvalue()
-    assert "metric_8" not in out.getvalue()  # as much as fits, in words
+    assert "metric_8 8" in out.getvalue()
+    assert "metric_9" not in out.getvalue()  # as much as fits, in words
 
 
 def test_quiet_writes_events_and_prints_nothing(tmp_path: Path, out: io.StringIO) -> None:
@@ -142,8 +142,9 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"accuracy": {"value": 0.25, "low": 0.2, "high": 0.3, "n": 8}}, "accuracy 25.0% [20.0%, 30.0%]"),
         ({"distinct_right": {"value": 1.5, "low": 1, "high": 2, "n": 8}}, "distinct_right 1.5 [1, 2]"),
-        ({"loss": 1.23456789, "steps": 4, "chosen": "sft", "stopped_early": False}, 
-         "loss 1.235 · steps 4 · chosen sft · stopped_early False"),
+        ({"loss": 1.23456789, "steps": 1234, "chosen": "sft", "stopped_early": True}, 
+         "loss 1.235 · steps 1,234 · chosen sft · stopped_early True"),
+        ({"flops": 10**12, "left_out": 0, "stopped_early": False, "loss": 0.0, "right": 3}, "loss 0 · right 3"),
         ({"pass_at": {"1": {"value": 1, "low": 1, "high": 1}}, "guard": {"reason": "x"}, "list": [1], "n": None}, ""),
         ({}, ""),
     ],

@@ -144,9 +144,19 @@ def test_letters_and_texts_are_planned_too(answers: Sequence[str], name: str) ->
     assert planned()["labelled"] == 24
 
 
-def test_a_file_without_solutions_is_told_what_is_lacking() -> None:
-    records = [{"question": r["problem"], "answer": r["final_answer"]} for r in rows()]
+@pytest.mark.parametrize(("solved", "steps"), [(6, 50), (120, 120), (400, 300)])
+def test_few_solutions_get_few_steps(solved: int, steps: int) -> None:
+    records = [{"question": f"What is {n} + 1?", "answer": n + 1} for n in range(450)]
+    records = [r | {"solution": f"It is {n} + 1."} if n < solved else r for n, r in enumerate(records)]
+    write_config(write("mine.csv", records), OUT, {"solution": "solution"})
+    assert config()["sft"]["max_steps"] == steps
+
+
+def test_a_file_without_solutions_is_told_what_is_lacking(capsys: pytest.CaptureFixture[str]) -> None:
+    records = [{"question": r["problem"], "answer": r["final_answer"], "city": "Bonn"} for r in rows()]
     write_config(write("mine.csv", records), OUT, {})
+    said = " ".join(capsys.readouterr().out.split())
+    assert "no column holds worked solutions (not used: city); if one does, name it: --solution COLUMN" in said
     assert "the first fine-tuning (L) learns from those alone" in OUT.read_text()
     assert config()["problems"]["solved"]["name"] == "word_problems"
     assert planned()["labelled"] == 1000

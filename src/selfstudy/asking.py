@@ -183,7 +183,9 @@ def find_model(name: str, root: Path = DEFAULT_ROOT) -> Model:
     if step is None:
         raise ConfigError(f"run {run} has no model '{model}'{did_you_mean(model, results.models)}")
     if step.artifact is None:
-        raise ConfigError(f"run {run} has not made '{step.name}' yet; carry it out, or name another: RUN:STEP")
+        made = [f"{run}:{known}" for known in results.models if (one := results.step(known)) and one.artifact]
+        there = f" ({', '.join(made)})" if made else ""
+        raise ConfigError(f"run {run} has not made '{step.name}' yet; carry it out, or name another: RUN:STEP{there}")
     data = problems.artifact if problems else None
     for artifact in (step.artifact, data):
         if artifact is not None:

@@ -127,16 +127,23 @@ def _round(fields: Mapping[str, Any]) -> str:
     return f"[bold cyan]{name}: {' · '.join(parts)}[/]"
 
 
+_ELSEWHERE = ("flops", "positions", "parameters", "evaluated", "forced_tokens")  # in the report
+
+
 def summary(metrics: Mapping[str, Any]) -> str:
-    """Return the handful of metrics that fit on a line."""
+    """Return the handful of metrics that fit on a line, without those that say nothing there."""
     parts = []
     for name, value in metrics.items():
+        if name in _ELSEWHERE or (value == 0 and isinstance(value, int)):
+            continue
         if isinstance(value, Mapping) and {"value", "low", "high"} <= value.keys():
             shown = "{:.1%}" if value["high"] <= 1 and name == "accuracy" else "{:.3g}"
             low, high = shown.format(value["low"]), shown.format(value["high"])
             parts.append(f"{name} {shown.format(value['value'])} [{low}, {high}]")
         elif isinstance(value, float):
             parts.append(f"{name} {value:.4g}")
-        elif isinstance(value, int | str):
+        elif isinstance(value, bool | str):
             parts.append(f"{name} {value}")
+        elif isinstance(value, int):
+            parts.append(f"{name} {value:,}")
     return " · ".join(parts[:8])

@@ -145,8 +145,8 @@ def show_plan(config: str, overrides: Sequence[str] = ()) -> None:
     """Print the steps of a run, what exists of them, and a forecast of work and disk; computes nothing."""
     prepared = prepare(config, overrides, download=False)
     sizes = prepared.sizes()
-    table = Table(title=f"{prepared.name}: {len(prepared.plan.steps)} steps", title_justify="left")
-    for heading in ("step", "state", "work", "artifact"):
+    table = Table(title=f"{prepared.name}: {_shown(prepared.plan.steps)} steps", title_justify="left")
+    for heading in ("step", "state", "work"):
         table.add_column(heading, overflow="fold")
     disk = 0
     for step in prepared.plan.steps:
@@ -158,7 +158,7 @@ def show_plan(config: str, overrides: Sequence[str] = ()) -> None:
             disk += forecast.disk
             state = "[cyan]to continue[/]" if fingerprint and store.in_progress(kind, fingerprint) else "to do"
         if "part_of" not in step.about:
-            table.add_row(escape(step.name), state, forecast.work, step.artifact_name)
+            table.add_row(escape(step.name), state, forecast.work)
     console.print(table)
     for what in prepared.missing:
         console.print(f"[yellow]not on this machine yet:[/] {escape(what)}")

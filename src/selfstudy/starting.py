@@ -32,7 +32,7 @@ _LETTER = re.compile(r"\(?([A-Za-z])[).]?")
 _MOST_LETTERS = 10
 _MOST_TOKENS = 512  # what fine-tuning takes by default, and half of a preset's positions
 _TOKENS_A_CHARACTER = 0.8  # more than any tokenizer should need, so that no worked solution is too long to be written
-_STEPS = 300  # of fine-tuning, for so small a model: few solutions seen three times are not enough
+_STEPS = (50, 300)  # of fine-tuning, for so small a model: few solutions seen three times are not enough
 _FEW = 100  # worked solutions
 
 
@@ -101,6 +101,16 @@ def write_config(path: Path, out: Path, given: Mapping[str, str]) -> Findings:
         raise DataError(f"{error}{_repeats(found)}") from None
     out.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(out, text.encode())
+    if not found.solutions:
+        unused = [
+            column.name for column in found.columns if column.name not in (found.roles.question, found.roles.answer)
+        ]
+        console.print(
+            "no column holds worked solutions"
+            + (f" (not used: {escape(', '.join(unused))}); if one does, name it: --solution COLUMN" if unused else "")
+            + ". Generated ones stand in, which is not what you want for long",
+            soft_wrap=True,
+        )
     console.print(
         f"{escape(str(path))}: {len(found.problems):,} problems, {len(found.solutions):,} with a worked solution; "
         f"{escape(found.judging.why)}\nlook through {escape(str(out))}, then: selfstudy plan {escape(str(out))}",
@@ -182,8 +192,9 @@ def _lines(found: Findings, out: Path) -> Iterator[str]:
     yield from _splits(found)
     yield "\n" + _setting("verifier", found.judging.verifier, found.judging.why)
     yield "\nsft:\n"
-    yield _setting("batch_size", "16", indent=2)
-    yield _setting("max_steps", str(_STEPS), "CHANGE with the model: `epochs: 3` for a larger one", indent=2)
+    steps = min(max(len(found.solutions), _STEPS[0]), _STEPS[1]) if found.solutions else _STEPS[1]
+    yield _setting("batch_size", "8", indent=2)
+    yield _setting("max_steps", str(steps), "CHANGE with the model: `epochs: 3` for a larger one", indent=2)
     yield from _sampling(found)
 
 

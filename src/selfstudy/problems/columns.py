@@ -9,6 +9,7 @@ from pathlib import Path
 
 from selfstudy.errors import DataError, did_you_mean
 from selfstudy.judging.answers import DEFAULT_FINDER, normalise
+from selfstudy.judging.notation import find_annotations
 from selfstudy.problems.rows import FieldError, Row, read_rows, text_of
 
 # In order of preference. A name also counts where it ends in one of these: "math_question", "correctAnswer".
@@ -39,6 +40,7 @@ class Column:
         asking: Texts with a question mark.
         short: Texts that are one number, or one letter.
         marked: Texts that state an answer as GSM8K does: ``#### 42``.
+        annotated: Texts that mark their arithmetic as GSM8K does: ``<<3+4=7>>``.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Column:
     asking: int = 0
     short: int = 0
     marked: int = 0
+    annotated: int = 0
 
     @property
     def mean(self) -> float:
@@ -78,6 +81,7 @@ class Column:
         self.asking += "?" in text
         self.short += len(text) <= _LONG and (normalise(text) is not None or bool(_LETTER.fullmatch(text)))
         self.marked += DEFAULT_FINDER.find(text) is not None
+        self.annotated += bool(find_annotations(text))
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,7 @@ def guess_roles(path: Path, rows: int, columns: Sequence[Column], given: Mapping
         ("by its name and its lines #### answer", _named(_SOLUTION, stating)),
         ("by its lines #### answer", stating),
         ("by its name", (c for c in _named(_SOLUTION, columns) if c.mean >= _LONG)),
+        ("by its marked arithmetic", (c for c in columns if 2 * c.annotated > c.texts)),
     )
     answer = found("answer", ("by its name", _named(_ANSWER, usual)))
     if answer is None and solution not in {column.name for column in stating}:

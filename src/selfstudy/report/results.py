@@ -244,7 +244,9 @@ def results_table(results: Results) -> Group:
     if results.peak_memory is not None:
         notes.append(f"peak memory: {results.peak_memory / 1e9:,.2f} GB")
     if results.chosen:
-        notes.insert(0, "→ best on dev, the model returned · distinct: right solutions a problem, of the samples")
+        sampled = any("pass_at" in scores for scores in results.scores.values())
+        distinct = " · distinct: right solutions a problem, of the samples" if sampled else ""
+        notes.insert(0, f"→ best on dev, the model returned{distinct}")
     tables[-1].caption, tables[-1].caption_justify = "\n".join(notes) or None, "left"
     return Group(*tables)
 
