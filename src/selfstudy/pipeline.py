@@ -6,10 +6,10 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from selfstudy.errors import ConfigError, SelfstudyError, did_you_mean
 from selfstudy.evaluation.memory import watch_memory
@@ -124,6 +124,16 @@ def select(plan: Plan, until: str | None = None, only: str | None = None) -> lis
     return [plan.step(only)] if only is not None else plan.steps
 
 
+class _Described(Protocol):
+    @property
+    def about(self) -> Mapping[str, str]: ...
+
+
+def count_shown(steps: Iterable[_Described]) -> int:
+    """Count steps as they are shown and numbered: what is part of another one counts with it."""
+    return sum("part_of" not in step.about for step in steps)
+
+
 def run(
     steps: Sequence[Step], store: Store, ctx: Context, *, on_done: Callable[[Step, Artifact], None] | None = None
 ) -> dict[str, Artifact]:
@@ -136,7 +146,7 @@ def run(
     """
     done: dict[str, Artifact] = {}
     whole: set[Path] = set()  # artifacts whose files have been read, or were made just now
-    number, of = 0, sum("part_of" not in step.about for step in steps)  # parts are not shown, nor counted
+    number, of = 0, count_shown(steps)
     for step in steps:
         number += "part_of" not in step.about
         found = store.find(step.stage.kind, _known(step))

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from selfstudy.console import Events, console, errors, progress, summary
 from selfstudy.errors import StorageError
-from selfstudy.pipeline import Step, select
+from selfstudy.pipeline import Step, count_shown, select
 from selfstudy.pipeline import run as run_steps
 from selfstudy.recipes.prepare import Prepared, prepare
 from selfstudy.report.results import PlannedStep, Results, find_run, read_results, results_table
@@ -58,7 +58,7 @@ def _run(prepared: Prepared, steps: Sequence[Step], asked: Mapping[str, Any], *,
     prepared.write()
     started = time.monotonic()
     if not quiet:
-        console.print(f"[bold]{prepared.name}[/]: {_shown(steps)} steps, in {prepared.folder}")
+        console.print(f"[bold]{prepared.name}[/]: {count_shown(steps)} steps, in {prepared.folder}")
     done: list[PlannedStep] = []
     with _sinks(prepared, quiet=quiet) as emit:
 
@@ -70,7 +70,7 @@ def _run(prepared: Prepared, steps: Sequence[Step], asked: Mapping[str, Any], *,
         settings, bars = prepared.config, SILENT.progress if quiet else progress
         ctx = Context(emit, bars, settings.checkpoint_every, settings.verifier_timeout)
         try:
-            emit("run_started", {**asked, "steps": _shown(steps)})
+            emit("run_started", {**asked, "steps": count_shown(steps)})
             for message in prepared.warnings:
                 emit("warning", {"message": message})
             run_steps(steps, prepared.store, ctx, on_done=on_done)
@@ -145,7 +145,7 @@ def show_plan(config: str, overrides: Sequence[str] = ()) -> None:
     """Print the steps of a run, what exists of them, and a forecast of work and disk; computes nothing."""
     prepared = prepare(config, overrides, download=False)
     sizes = prepared.sizes()
-    table = Table(title=f"{prepared.name}: {_shown(prepared.plan.steps)} steps", title_justify="left")
+    table = Table(title=f"{prepared.name}: {count_shown(prepared.plan.steps)} steps", title_justify="left")
     for heading in ("step", "state", "work"):
         table.add_column(heading, overflow="fold")
     disk = 0
@@ -228,12 +228,7 @@ def _state(folder: Path) -> dict[str, Any]:
     except StorageError as error:
         return {**state, "damaged": str(error)}
     made = [step for step in steps if step.artifact is not None]
-    return {**state, "done": _shown(made), "of": _shown(steps)}
-
-
-def _shown(steps: Sequence[Step] | Sequence[PlannedStep]) -> int:
-    """Count steps as they are shown: what is part of another one counts with it."""
-    return sum("part_of" not in step.about for step in steps)
+    return {**state, "done": count_shown(made), "of": count_shown(steps)}
 
 
 def _progress_of(folder: Path) -> str:

@@ -16,6 +16,7 @@ from selfstudy.evaluation.metrics import Interval, mean_interval
 from selfstudy.models.format import bind, read_format
 from selfstudy.models.load import family, load_config, load_tokenizer
 from selfstudy.models.vocabulary import token_texts
+from selfstudy.pipeline import count_shown
 from selfstudy.report.draws import TRAINING, DrawFacts, find_draws, read_draw
 from selfstudy.report.headline import Change, changes
 from selfstudy.report.results import PlannedStep, Results, read_results
@@ -134,8 +135,8 @@ def gather(run: Path) -> Facts:
     """
     results = read_results(run, strict=False)
     notes = [step.damage for step in results.steps if step.damage]
-    done = sum(step.artifact is not None for step in results.steps)
-    state = read_state(run, done, len(results.steps))
+    done = count_shown(step for step in results.steps if step.artifact is not None)
+    state = read_state(run, done, count_shown(results.steps))
     config_text = ""
     config: dict[str, Any] = {}
     with _noting(notes):
