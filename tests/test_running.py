@@ -82,6 +82,22 @@ def test_a_finished_run_is_not_replaced_by_one_with_other_settings(config: str) 
     prepare(config, [*asked, "checkpoint_every=7"], run_name="causal").write()  # which changes no result
 
 
+@pytest.mark.parametrize(("load", "threads", "said"), [(7.5, 2, True), (3.0, 2, False), (7.5, 1, False)])
+def test_whoever_shares_the_cores_is_told(
+    load: float,
+    threads: int,
+    said: bool,
+    config: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr(running, "cores", lambda: 8)
+    selfstudy.run(config, [f"compute.threads={threads}"], name="causal", until="problems")
+    shown = flat(capsys.readouterr().out)
+    assert ("other programs keep 7.5 of 8 cores busy" in shown) is said
+
+
 def test_a_second_process_is_told_who_carries_out_the_run_and_changes_nothing(config: str) -> None:
     holder = f"process {os.getpid()} on "
     with (

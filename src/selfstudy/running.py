@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -15,6 +16,7 @@ from rich.table import Table
 
 from selfstudy.console import Events, console, errors, progress, summary
 from selfstudy.errors import StorageError
+from selfstudy.models.compute import Compute, cores
 from selfstudy.pipeline import Step, count_shown, select
 from selfstudy.pipeline import run as run_steps
 from selfstudy.recipes.prepare import Prepared, prepare
@@ -59,6 +61,8 @@ def _run(prepared: Prepared, steps: Sequence[Step], asked: Mapping[str, Any], *,
     started = time.monotonic()
     if not quiet:
         console.print(f"[bold]{prepared.name}[/]: {count_shown(steps)} steps, in {prepared.folder}")
+        if hint := _others_busy(prepared.config.compute):
+            console.print(f"[yellow]{hint}[/]")
     done: list[PlannedStep] = []
     with _sinks(prepared, quiet=quiet) as emit:
 
@@ -89,6 +93,17 @@ def _run(prepared: Prepared, steps: Sequence[Step], asked: Mapping[str, Any], *,
     if not quiet:
         console.print(f"[dim]{time.monotonic() - started:.0f} s[/]")
     return results
+
+
+def _others_busy(compute: Compute) -> str:
+    """Say so where threads would have to wait for each other, since other programs have the cores; else nothing."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if compute.device != "cpu" or compute.threads == 1 or load < cores() / 2:
+        return ""
+    return (
+        f"other programs keep {load:.1f} of {cores()} cores busy, and threads wait for each other then: "
+        "compute.threads=1 may be several times faster. It counts in the names of artifacts: state it from the start"
+    )
 
 
 @contextmanager
