@@ -80,6 +80,10 @@ def test_a_finished_run_is_not_replaced_by_one_with_other_settings(config: str) 
         selfstudy.run(config, [*asked, "seed=5"], name="causal", quiet=True)
     assert (MINE / "config.yaml").read_bytes() == before
     prepare(config, [*asked, "checkpoint_every=7"], run_name="causal").write()  # which changes no result
+    for name, damage in (("plan.json", b"[{"), ("plan.json", b"[3]"), ("config.yaml", b"a: [")):
+        selfstudy.run(config, asked, name="causal", quiet=True)
+        (MINE / name).write_bytes(damage)
+        prepare(config, [*asked, "seed=5"], run_name="causal").write()  # what cannot be read is written anew
 
 
 @pytest.mark.parametrize(("load", "threads", "said"), [(7.5, 2, True), (3.0, 2, False), (7.5, 1, False)])
@@ -95,7 +99,7 @@ def test_whoever_shares_the_cores_is_told(
     monkeypatch.setattr(running, "cores", lambda: 8)
     selfstudy.run(config, [f"compute.threads={threads}"], name="causal", until="problems")
     shown = flat(capsys.readouterr().out)
-    assert ("other programs keep 7.5 of 8 cores busy" in shown) is said
+    assert ("7.5 of 8 cores have been busy so far" in shown) is said
 
 
 def test_a_second_process_is_told_who_carries_out_the_run_and_changes_nothing(config: str) -> None:

@@ -101,7 +101,7 @@ def _others_busy(compute: Compute) -> str:
     if compute.device != "cpu" or compute.threads == 1 or load < cores() / 2:
         return ""
     return (
-        f"other programs keep {load:.1f} of {cores()} cores busy, and threads wait for each other then: "
+        f"{load:.1f} of {cores()} cores have been busy so far, and where other programs keep them so, threads wait: "
         "compute.threads=1 may be several times faster. It counts in the names of artifacts: state it from the start"
     )
 

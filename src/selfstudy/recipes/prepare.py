@@ -99,12 +99,16 @@ class Prepared:
         plan, config = self.folder / "plan.json", self.folder / "config.yaml"
         if not (plan.is_file() and config.is_file()):
             return
-        made = [step["artifact"] for step in json.loads(plan.read_text(encoding="utf-8"))]
+        try:
+            made = [str(step["artifact"]) for step in json.loads(plan.read_text(encoding="utf-8"))]
+            before = dict(parse_yaml(config.read_text(encoding="utf-8"), str(config)))
+        except (ValueError, LookupError, TypeError, ConfigError):
+            return  # damaged: running again writes them anew
         if made == [step.artifact_name for step in self.plan.steps] or not all(
             (self.store.folder / artifact).is_dir() for artifact in made
         ):
             return
-        changed = differing(parse_yaml(config.read_text(encoding="utf-8"), str(config)), tree)
+        changed = differing(before, tree)
         shown = ", ".join(f"{path}: {json.dumps(a)} → {json.dumps(b)}" for path, (a, b) in changed.items())
         raise ConfigError(
             f"run {self.name} is finished, and was made with other settings or data"
