@@ -5,8 +5,8 @@
 The grid below is all of it, and every run of it is in the tables. Methods get equal budgets: the same base model, the
 same number of SFT steps in every fine-tuning, and as many samples a problem in total. How many steps that is, is
 decided first, on dev, by what is best for SFT alone, with seeds that are not used again: no gain comes from a base
-line that was starved. Runs share what they have in common; one that was interrupted continues, one that is done is
-only read.
+line that was starved. Runs share what they have in common, one that was interrupted continues, and what was found of
+one that is done is kept in ``benchmarks/kept`` (see ``kept.py``), from which the tables can be printed again.
 ``--only NAME`` carries out those rows alone, so that two of these (with other ``--only``) go side by side.
 """
 
@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -24,8 +25,8 @@ import numpy as np
 import numpy.typing as npt
 from contenders.machine import processor
 from contenders.measure import markdown, report
+from kept import kept
 
-import selfstudy
 from selfstudy.report.results import Results
 
 CONFIG = Path(__file__).with_suffix(".yaml")
@@ -52,6 +53,52 @@ class Row:
     recipe: str = "dpo_st"
     overrides: tuple[str, ...] = ()
     last: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the study reads of one run.
+
+    Attributes:
+        models: In the order in which they are made.
+        values: By model and measure, one for each test problem.
+        problems: A digest of the test problems' ids in that order.
+        chosen: The model that the run returned.
+        guard: Whether the guard of the first round went back to the SFT model; None where there is none.
+        seconds: Of all steps.
+        operations: Floating-point ones of all steps.
+    """
+
+    models: Sequence[str]
+    values: Mapping[str, Mapping[str, Sequence[float]]]
+    problems: str
+    chosen: str
+    guard: bool | None
+    seconds: float
+    operations: int
+
+    @classmethod
+    def of(cls, results: Results) -> Found:
+        """Read the results of a run that is finished."""
+        tables = {model: results.rows(model, "test") for model in results.models}
+        asked = {tuple(table) for table in tables.values()}
+        assert len(asked) == 1, "models of one run were tested on different problems"
+        values = {
+            model: {what: [round(_value(row, what), 4) for row in table.values()] for what in ("accuracy", *MEASURES)}
+            for model, table in tables.items()
+        }
+        step = results.step("dpo-1")
+        guard = step.artifact.metrics().get("guard") if step and step.artifact else None
+        assert results.chosen is not None
+        return cls(
+            models=results.models,
+            values=values,
+            problems=hashlib.sha256("\n".join(asked.pop()).encode()).hexdigest()[:16],
+            chosen=results.chosen,
+            guard=guard["fell_back"] if guard else None,
+            seconds=round(results.cost[0], 1),
+            operations=results.cost[1],
+        )
 
 
 METHODS = (
@@ -124,36 +171,48 @@ class Study:
     solved: int
     steps: int = 0
 
-    def run(self, row: Row, seed: int, steps: int, *, until: str | None = None) -> Results:
-        """Carry out one run (``until`` a step), or read it."""
+    def run(self, row: Row, seed: int) -> Found:
+        """Carry out one run, or read what was found of it."""
+        return Found(**kept(str(CONFIG), self._settings(row, seed, self.steps), _found, name=self._name(row, seed)))
+
+    def _name(self, row: Row, seed: int) -> str:
+        return "-".join([self.family, str(self.solved), *row.name.replace(",", "").split(), str(seed)])
+
+    def _settings(self, row: Row, seed: int, steps: int) -> list[str]:
         made = [f"model={BASES[self.family]}", f"problems.labelled={self.solved}", f"sft.max_steps={steps}"]
         made += [f"problems.train.count={self.solved + ANSWERS_ONLY}"]
-        overrides = [*made, f"seed={seed}", f"root={self.root}", f"recipe={row.recipe}", *row.overrides]
-        name = "-".join([self.family, str(self.solved), str(steps), *row.name.replace(",", "").split(), str(seed)])
-        report(f"{name} …")
-        return selfstudy.run(str(CONFIG), overrides, until=until, name=name, quiet=True)
+        return [*made, f"seed={seed}", f"root={self.root}", f"recipe={row.recipe}", *row.overrides]
 
     def choose_steps(self) -> None:
         """Take the number of SFT steps that is best on dev; the fewest of those that are."""
         lines, scores = [], {}
         for steps in STEPS:
-            runs = [self.run(METHODS[0], seed, steps, until="evaluate/sft/dev") for seed in CHOOSING]
-            found = [100 * results.scores["sft", "dev"]["accuracy"]["value"] for results in runs]
+            found = [100 * self._on_dev(steps, seed) for seed in CHOOSING]
             scores[steps] = fmean(found)
             lines.append([f"{steps}", ", ".join(f"{score:.1f}" for score in found), f"{scores[steps]:.1f}"])
         self.steps = max(scores, key=scores.__getitem__)
         print(f"### {BASES[self.family]}, {self.solved} solved: SFT steps by accuracy on dev\n")
         print(f"{markdown(['steps', 'seeds', 'mean'], lines)}\n\nChosen: {self.steps}.\n", flush=True)
 
+    def _on_dev(self, steps: int, seed: int) -> float:
+        """Fine-tune for so many steps; return the greedy accuracy on dev."""
+
+        def find(results: Results) -> Mapping[str, float]:
+            return {"accuracy": results.scores["sft", "dev"]["accuracy"]["value"]}
+
+        settings = self._settings(METHODS[0], seed, steps)
+        name = f"{self.family}-{self.solved}-{steps}-steps-{seed}"
+        return float(kept(str(CONFIG), settings, find, name=name, until="evaluate/sft/dev")["accuracy"])
+
     def compare(self, rows: Sequence[Row], seeds: Sequence[int], title: str) -> None:
         """Print the scores of all rows, and the differences of each to SFT and to the row before."""
         scores, gains, harmed, count = [], [], 0, 0
         for row in rows:
-            runs = [self.run(row, seed, self.steps) for seed in seeds]
+            runs = [self.run(row, seed) for seed in seeds]
             scores.append([row.name, *self._scores(runs, row)])
             if row.recipe != "supervised":
                 gains.append([row.name, *self._gains(runs, row, seeds)])
-                harmed += sum(_worse(results) for results in runs)
+                harmed += sum(_worse(found) for found in runs)
                 count += len(runs)
             report(" | ".join(scores[-1]))
         seconds = "seconds"
@@ -169,28 +228,26 @@ class Study:
         print(f"{markdown([*heads, 'guard kept SFT'], gains)}\n")
         print(f"Returned models worse than SFT on test by more than the interval: {harmed} of {count}.\n", flush=True)
 
-    def _scores(self, runs: Sequence[Results], row: Row) -> list[str]:
+    def _scores(self, runs: Sequence[Found], row: Row) -> list[str]:
         cells = [_shown(values(runs, row.last or runs[0].models[-1], "accuracy"), 100)]
         cells += [_shown(values(runs, row.last or runs[0].models[-1], what), SCALE[what]) for what in MEASURES]
-        seconds, operations = zip(*(results.cost for results in runs), strict=True)
-        return [*cells, f"{fmean(operations) / 1e12:.0f}", f"{fmean(seconds):.0f}"]
+        operations, seconds = fmean(found.operations for found in runs), fmean(found.seconds for found in runs)
+        return [*cells, f"{operations / 1e12:.0f}", f"{seconds:.0f}"]
 
-    def _gains(self, runs: Sequence[Results], row: Row, seeds: Sequence[int]) -> list[str]:
+    def _gains(self, runs: Sequence[Found], row: Row, seeds: Sequence[int]) -> list[str]:
         last = values(runs, row.last or runs[0].models[-1], "accuracy")
         cells = [_shown(last - values(runs, "sft", "accuracy"), 100, signed=True)]
         if row.recipe == "dpo_st":
             budget = [name for name in row.overrides if name.startswith(("rounds=", "labels.n="))]
             equal = Row("ST " + " ".join(budget) if budget else "ST", "self_training", tuple(budget))
-            other = [self.run(equal, seed, self.steps) for seed in seeds]
+            other = [self.run(equal, seed) for seed in seeds]
             theirs = values(other, _like(row.last) or other[0].models[-1], "accuracy")
             cells.append(_shown(last - theirs, 100, signed=True))
             for what in ("accuracy", *SHOWN):
                 gain = values(runs, "dpo-1", what) - values(runs, "sft", what)
                 cells.append(_shown(gain, SCALE[what], signed=True))
-            guards = [results.step("dpo-1") for results in runs]
-            decided = [step.artifact.metrics().get("guard") for step in guards if step and step.artifact]
-            kept = sum(guard["fell_back"] for guard in decided if guard)
-            return [*cells, f"{kept} of {len(decided)}" if any(decided) else "no guard"]
+            guards = [found.guard for found in runs if found.guard is not None]
+            return [*cells, f"{sum(guards)} of {len(guards)}" if guards else "no guard"]
         return [*cells, *[""] * (len(SHOWN) + 3)]
 
 
@@ -204,11 +261,14 @@ def _like(model: str) -> str:
     return model.replace("dpo-st-", "st-")
 
 
-def values(runs: Sequence[Results], model: str, what: str) -> Values:
+def _found(results: Results) -> Mapping[str, Any]:
+    return asdict(Found.of(results))
+
+
+def values(runs: Sequence[Found], model: str, what: str) -> Values:
     """Return one value a test problem of every run, problems in the same order."""
-    tables = [results.rows(model, "test") for results in runs]
-    assert len({tuple(table) for table in tables}) == 1, "runs were tested on different problems"
-    return np.array([[_value(row, what) for row in table.values()] for table in tables])
+    assert len({found.problems for found in runs}) == 1, "runs were tested on different problems"
+    return np.array([found.values[model][what] for found in runs])
 
 
 def outcomes(results: Results, model: str, split: str = "test") -> dict[str, float]:
@@ -246,10 +306,9 @@ def _shown(found: Values, scale: float, *, signed: bool = False) -> str:
     return f"{value:{sign}.{digits}f} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
 
 
-def _worse(results: Results) -> bool:
+def _worse(found: Found) -> bool:
     """Say whether the model that the run returned is worse on test than SFT by more than the interval."""
-    assert results.chosen is not None
-    difference = values([results], results.chosen, "accuracy") - values([results], "sft", "accuracy")
+    difference = values([found], found.chosen, "accuracy") - values([found], "sft", "accuracy")
     return interval(difference)[2] < 0
 
 
