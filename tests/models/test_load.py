@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from copy import deepcopy
@@ -232,6 +233,25 @@ def test_code_in_a_model_folder_is_not_run(folder):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match="bring their own code are refused"):
         load_model(folder)
+
+
+def test_a_sentencepiece_model_goes_with_the_tokenizer(saved, tmp_path):
+    """transformers keeps tokenizer.json alone; llama.cpp's converter reads the other one."""
+    model, tokenizer, folder = saved
+    base = shutil.copytree(folder, tmp_path / "base")
+    (base / "spiece.model").write_bytes(b"as SentencePiece wrote it")
+    for copy in (tmp_path / "sft", tmp_path / "dpo"):
+        save_model(model, load_tokenizer(base), copy, {})
+        assert (copy / "spiece.model").read_bytes() == b"as SentencePiece wrote it"
+        base = copy
+    save_model(model, tokenizer, tmp_path / "without", {})
+    assert not (tmp_path / "without" / "spiece.model").exists()
+
+
+def test_a_sentencepiece_model_alone_says_what_reads_it(folder):
+    (folder / "spiece.model").write_bytes(b"")
+    with pytest.raises(ModelError, match="pip install sentencepiece protobuf"):
+        load_tokenizer(folder)
 
 
 def test_pickles_are_refused(folder):

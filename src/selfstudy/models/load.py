@@ -43,10 +43,13 @@ MODEL_FILES = (
     "generation_config.json",
     "model*.safetensors*",
     "*token*",
+    "spiece.model",
     "vocab*",
     "merges.txt",
     "*.jinja",
 )
+# The vocabulary as SentencePiece wrote it: tokenizer.json has all of it, yet some readers (llama.cpp's) want this one.
+_SENTENCEPIECE = ("spiece.model", "tokenizer.model")
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _SHARD = re.compile(r"[\w-][\w.-]*\.safetensors", re.ASCII)
 # What a config records of where it was read and by what it was written; none of it belongs to the model.
@@ -136,9 +139,9 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ModelError(
-            f"{path}: the tokenizer cannot be loaded: {_first_line(error)} (tokenizer.json belongs beside the weights)"
-        ) from error
+        alone = not (path / "tokenizer.json").is_file() and any((path / name).is_file() for name in _SENTENCEPIECE)
+        remedy = "pip install sentencepiece protobuf" if alone else "tokenizer.json belongs beside the weights"
+        raise ModelError(f"{path}: the tokenizer cannot be loaded: {_first_line(error)} ({remedy})") from error
     if not tokenizer.is_fast:
         raise ModelError(
             f"{path}: {type(tokenizer).__name__} is not a fast tokenizer; write it as tokenizer.json "
@@ -175,9 +178,15 @@ def save_model(
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write the tokenizer's files, under the class name that every version of ``transformers`` knows."""
+    """Write the tokenizer's files, under the class name that every version of ``transformers`` knows.
+
+    A SentencePiece model beside the files that it was loaded from goes with it.
+    """
     with as_os_error(folder):
         tokenizer.save_pretrained(folder)
+    for name in _SENTENCEPIECE:
+        if (model := Path(tokenizer.name_or_path) / name).is_file():
+            shutil.copyfile(model, folder / name)
     path = folder / "tokenizer_config.json"
     settings = json.loads(path.read_text(encoding="utf-8"))
     if settings.get("tokenizer_class") == "TokenizersBackend":
