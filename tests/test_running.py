@@ -65,7 +65,7 @@ def test_a_whole_run_as_it_is_seen(config: str, capsys: pytest.CaptureFixture[st
     shown = capsys.readouterr().out
     assert "exists" in shown
     assert "to do" not in shown
-    assert "disk still to be written: at most about 0 MB" in flat(shown)
+    assert "disk still to be written: about 0 MB" in flat(shown)
     assert "labelled 30" in flat(shown)
 
 
@@ -105,7 +105,7 @@ def test_whoever_shares_the_cores_is_told(
 def test_a_second_process_is_told_who_carries_out_the_run_and_changes_nothing(config: str) -> None:
     holder = f"process {os.getpid()} on "
     with (
-        prepare(config).held(),
+        prepare(config).locked(),
         pytest.raises(StorageError, match=f"run causal is being made by {holder}.*; wait for it, or stop it and run"),
     ):
         selfstudy.run(config, ["rounds=2"], name="causal", quiet=True)

@@ -159,7 +159,7 @@ def run(
             "artifact": step.artifact_name,
         }
         if found is None:
-            ctx.emit("step_started", {**where, "resumed": store.in_progress(step.stage.kind, _known(step))})
+            ctx.emit("step_started", {**where, "resumed": store.unfinished(step.stage.kind, _known(step)) is not None})
             inputs = inputs_of(step, store)
             for artifact in (artifact for artifacts in inputs.values() for artifact in artifacts):
                 if artifact.kind != "leaf" and artifact.path not in whole:

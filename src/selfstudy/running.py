@@ -52,7 +52,7 @@ def run(
     """
     prepared = prepare(config, overrides, run_name=name)
     steps = select(prepared.plan, until, only)
-    with prepared.held():
+    with prepared.locked():
         return _run(prepared, steps, {"config": config, "overrides": list(overrides)}, quiet=quiet)
 
 
@@ -171,7 +171,7 @@ def show_plan(config: str, overrides: Sequence[str] = ()) -> None:
             state = "[green]exists[/]"
         else:
             disk += forecast.disk
-            state = "[cyan]to continue[/]" if fingerprint and store.in_progress(kind, fingerprint) else "to do"
+            state = "[cyan]to continue[/]" if fingerprint and store.unfinished(kind, fingerprint) else "to do"
         if "part_of" not in step.about:
             table.add_row(escape(step.name), state, forecast.work)
     console.print(table)
@@ -180,7 +180,7 @@ def show_plan(config: str, overrides: Sequence[str] = ()) -> None:
     for message in prepared.warnings:
         console.print(f"[yellow]warning:[/] {escape(message)}")
     console.print(f"problems: {', '.join(f'{name} {n:,}' for name, n in sizes.problems.items())}")
-    console.print(f"disk still to be written: at most about {disk / 1e6:,.0f} MB")
+    console.print(f"disk still to be written: about {disk / 1e6:,.0f} MB")
 
 
 def show_status(run: str | None, root: Path, *, as_json: bool = False) -> None:

@@ -65,6 +65,6 @@ def test_types_bounds_and_defaults_are_read_from_the_class(generator: ModuleType
         "| `guard` | [`preference.guard`](#preferenceguard) or `off` | its defaults |",
         "| `verifier` | [verifier](#verifiers) | `numeric` |",
         "| `limit` | whole number ≥ 1 or `null` | `null` |",
-        "| `ks` | list of: whole number | `[1, 5]` |",
+        "| `ks` | list of: whole number ≥ 1 | `[1, 5]` |",
     ):
         assert row in page

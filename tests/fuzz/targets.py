@@ -141,13 +141,14 @@ def read_corpus(name: str) -> list[bytes]:
     return [b64decode(line) for line in path.read_text(encoding="ascii").splitlines()] if path.is_file() else []
 
 
+_RANGE = b'{"question": "q", "answer": 1e999999999999, "a": 1e9999999999999999999}'
 SEEDS: dict[str, list[bytes]] = {
     "expression": [b"9**9**9", b"(" * 10_000, b"1,000*$5/.5", b"2*(3+4)-5%", "3×4÷2−1".encode(), b"\xff\0", b"1e999"],
     "answer": [b"#### 1,000", b"The answer is 3/4.", rb"\boxed{\frac{1}{2}}", "#### \u202e12".encode(), b"#### \xff"],
     "solution": [b"He has 3 + 4 = <<3+4=7>>7 apples.\n#### 7", b"[ 1 + 2 = 3 ] 3", b"<<" * 2000, b"1 = 2 = 3\0"],
     "calculator": [b"<<1+2=", bytes(range(200)), b"<<9**9=<<((((=="],
-    "jsonl": [b'{"question": "q", "answer": 1}\n{"a": NaN}\n', b'{"a":' * 3000, b"\xef\xbb\xbf{}\n\0"],
-    "json_array": [b'[{"question": "q"}, {"a": 1.50}]', b"[" * 3000, b'[{}, 1, "\\ud800"', b"[{},]"],
+    "jsonl": [b'{"question": "q", "answer": 1}\n{"a": NaN}\n', b'{"a":' * 3000, b"\xef\xbb\xbf{}\n\0", _RANGE],
+    "json_array": [b'[{"question": "q"}, {"a": 1.50}]', b"[" * 3000, b'[{}, 1, "\\ud800"', b"[{},]", b"[%b]" % _RANGE],
     "csv": [b'question,answer\n"a ""b""\nc",1\n', b'q,a\n"never closed', b"q,q\n", b"q\n\xff\0\r\r\n"],
     "xml": [
         b'<P><Problem ID="1"><Body>b</Body><Answer>9 (apples)</Answer></Problem></P>',

@@ -235,7 +235,7 @@ def test_code_in_a_model_folder_is_not_run(folder):
         load_model(folder)
 
 
-def test_a_sentencepiece_model_goes_with_the_tokenizer(saved, tmp_path):
+def test_a_sentencepiece_model_goes_with_the_tokenizer(saved, tmp_path, monkeypatch):
     """transformers keeps tokenizer.json alone; llama.cpp's converter reads the other one."""
     model, tokenizer, folder = saved
     base = shutil.copytree(folder, tmp_path / "base")
@@ -244,6 +244,7 @@ def test_a_sentencepiece_model_goes_with_the_tokenizer(saved, tmp_path):
         save_model(model, load_tokenizer(base), copy, {})
         assert (copy / "spiece.model").read_bytes() == b"as SentencePiece wrote it"
         base = copy
+    monkeypatch.chdir(base)  # where one of somebody else's may lie
     save_model(model, tokenizer, tmp_path / "without", {})
     assert not (tmp_path / "without" / "spiece.model").exists()
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import NoReturn
 
-import huggingface_hub
 import pytest
 from huggingface_hub import errors
 
 from selfstudy.errors import ConfigError, DataError
+from selfstudy.problems import files
 from selfstudy.problems.files import Hub, locate
 
 HUB = Hub("someone/things", ("*train*", "*test*"))
@@ -24,10 +24,10 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def fail_with(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    def refuse(*_: object, **__: object) -> NoReturn:
-        raise error
+    def refuse(*_: object, local_files_only: bool = False, **__: object) -> NoReturn:
+        raise errors.LocalEntryNotFoundError("no cache") if local_files_only else error
 
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    monkeypatch.setattr(files, "snapshot_download", refuse)
 
 
 def test_a_path_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,19 +73,28 @@ def test_the_hub_gives_files_in_the_order_of_the_patterns(tmp_path: Path, monkey
     (place / "data").mkdir(parents=True)
     for name in ("data/test-00000.parquet", "data/train-00001.parquet", "data/train-00000.parquet", "train.json"):
         (place / name).write_text("")
-    asked = {}
+    asked: list[tuple[str, str, bool]] = []
 
-    def download(repo: str, *, repo_type: str, allow_patterns: list[str]) -> str:
-        asked.update(repo=repo, repo_type=repo_type)
+    def download(repo: str, *, repo_type: str, allow_patterns: object = None, local_files_only: bool = False) -> str:
+        if local_files_only and not asked:
+            raise errors.LocalEntryNotFoundError("no cache")
+        asked.append((repo, repo_type, local_files_only))
         return str(place)
 
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    found = [path.relative_to(place).as_posix() for path in locate("things", ("a.json",), None, HUB)]
-    assert found == ["data/train-00000.parquet", "data/train-00001.parquet", "data/test-00000.parquet"]
-    assert asked == {"repo": "someone/things", "repo_type": "dataset"}
+    monkeypatch.setattr(files, "snapshot_download", download)
+    with pytest.raises(DataError, match=r"someone/things is not on this machine yet; a run downloads it, or set SELF"):
+        locate("things", ("a.json",), None, HUB)
+    assert asked == []
+    found = locate("things", ("a.json",), None, HUB, download=True)
+    assert asked == [("someone/things", "dataset", False)]
+    shown = ["data/train-00000.parquet", "data/train-00001.parquet", "data/test-00000.parquet"]
+    assert [path.relative_to(place).as_posix() for path in found] == shown
+    for fetched in (False, True):  # from the cache by now, whatever is allowed
+        assert locate("things", ("a.json",), None, HUB, download=fetched) == found
+    assert not [asking for asking in asked[1:] if not asking[2]]
     shutil.rmtree(place / "data")
     with pytest.raises(DataError, match=r"has no file \*test\*"):
-        locate("things", ("a.json",), None, HUB)
+        locate("things", ("a.json",), None, HUB, download=True)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +109,7 @@ def test_refusals_of_the_hub_say_what_to_do(monkeypatch: pytest.MonkeyPatch, kin
     response = SimpleNamespace(headers={}, request=SimpleNamespace(), status_code=401)
     fail_with(monkeypatch, getattr(errors, kind)("refused", response=response))
     with pytest.raises(DataError, match=message):
-        locate("things", ("a.json",), None, HUB)
+        locate("things", ("a.json",), None, HUB, download=True)
 
 
 @pytest.mark.parametrize(
@@ -109,10 +118,10 @@ def test_refusals_of_the_hub_say_what_to_do(monkeypatch: pytest.MonkeyPatch, kin
 def test_no_network_says_what_to_do(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     fail_with(monkeypatch, error)
     with pytest.raises(DataError, match=r"could not download.*check the connection, or set SELFSTUDY_DATA"):
-        locate("things", ("a.json",), None, HUB)
+        locate("things", ("a.json",), None, HUB, download=True)
 
 
 def test_a_fault_of_our_own_is_not_dressed_up(monkeypatch: pytest.MonkeyPatch) -> None:
     fail_with(monkeypatch, TypeError("a bug"))
     with pytest.raises(TypeError):
-        locate("things", ("a.json",), None, HUB)
+        locate("things", ("a.json",), None, HUB, download=True)

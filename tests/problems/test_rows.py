@@ -40,6 +40,25 @@ def test_formats_agree(tmp_path: Path, suffix: str) -> None:
     assert [dict(row.values) for row in read_rows(path) if isinstance(row, Row)] == RECORDS
 
 
+@pytest.mark.parametrize("number", ["1e999999999999", "-1E-999999999999", "1e20000000", "1e9999999999999999999"])
+def test_a_number_out_of_range_is_a_bad_row(tmp_path: Path, number: str) -> None:
+    """Written plainly, the first would fill the memory; the last is more than a decimal can be."""
+    (tmp_path / "a.jsonl").write_text(f'{{"question": "q", "answer": {number}}}')
+    (row,) = read_rows(tmp_path / "a.jsonl")
+    if isinstance(row, Row):
+        assert len(text_of(row, "answer")) < 40
+        with pytest.raises(FieldError, match="is no number"):
+            number_of(row, "answer")
+    else:
+        assert "out of range" in row.reason
+
+
+def test_a_number_out_of_range_in_an_array_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('[{"answer": 1}, {"answer": 1e9999999999999999999}]')
+    with pytest.raises(DataError, match="record 2: not JSON: 1e9999999999999999999 is out of range"):
+        list(read_rows(tmp_path / "a.json"))
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_a_missing_column_is_named_with_a_suggestion(tmp_path: Path, suffix: str) -> None:
     path = write(tmp_path / f"data{suffix}", RECORDS)

@@ -60,7 +60,7 @@ def test_the_choice_is_pinned() -> None:
 PINNED = ("p/005", "p/014", "p/021", "p/077")
 
 
-@pytest.mark.parametrize("bad", [0, -1, 0.0, 1.5, True])
+@pytest.mark.parametrize("bad", [0, -1, 0.0, 1.5])
 def test_sizes_out_of_range_are_refused(bad: float) -> None:
     with pytest.raises(ConfigError, match="neither a count"):
         split_labelled(PROBLEMS, bad, "all", 0)

@@ -130,7 +130,6 @@ def test_what_cannot_work_is_said_before_any_compute(table: Path) -> None:
     assert not (Path("selfstudy-runs") / "artifacts").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="sources fetch their files whatever `download` says")
 def test_a_plan_that_is_only_looked_at_fetches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
@@ -139,6 +138,6 @@ def test_a_plan_that_is_only_looked_at_fetches_nothing(monkeypatch: pytest.Monke
             asked.append(repo)
         raise LocalEntryNotFoundError("not here")
 
-    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    monkeypatch.setattr("selfstudy.problems.files.snapshot_download", fetch)
     assert prepare("gsm8k_tiny", download=False).missing
     assert asked == []

@@ -10,6 +10,7 @@ import pytest
 from selfstudy.report.headline import changes
 from selfstudy.report.results import read_results
 from selfstudy.report.words import verdict
+from selfstudy.storage.artifacts import seal
 from tests.report.conftest import folder_of
 
 
@@ -40,8 +41,7 @@ def test_a_run_that_returns_its_first_model(copied: Path) -> None:
     manifest = folder_of(copied, "best") / "manifest.json"
     tree = json.loads(manifest.read_text())
     tree["metrics"]["chosen"] = "sft"
-    del tree["seal"]  # as earlier versions wrote it
-    manifest.write_text(json.dumps(tree))
+    manifest.write_text(json.dumps(tree | {"seal": seal(tree)}))
     change = changes(read_results(copied), 0)[0]
     assert (change.first, change.last, change.after, change.difference) == ("sft", "sft", None, None)
 

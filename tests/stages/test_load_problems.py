@@ -125,6 +125,28 @@ def test_train_and_solved_need_not_have_solutions_everywhere() -> None:
         load(out="more", train=table("t", mixed), labelled=30, dev=2, test=2)
 
 
+def test_labelled_says_how_many_of_the_solved_file_show_their_solutions() -> None:
+    splits, _, _ = load(train=table("t", rows(range(30))), solved=table("s", rows(range(100, 110))), labelled=4)
+    assert len(splits["labelled"]) == 4
+    assert ids(splits["labelled"]) < {f"d/k{number}" for number in range(100, 110)} < ids(splits["unlabelled"])
+    with pytest.raises(DataError, match="labelled: 300 needs 300 problems with solutions, but only 10 of 10"):
+        load(out="more", train=table("u", rows(range(30))), solved=table("v", rows(range(100, 110))), labelled=300)
+
+
+@pytest.mark.parametrize("setting", ["dev", "test", "labelled"])
+def test_true_is_no_count(setting: str) -> None:
+    with pytest.raises(ConfigError):
+        load(train=table("t", rows(range(30))), **{setting: True})
+
+
+@pytest.mark.parametrize("where", ["test", "transfer"])
+def test_what_decides_is_not_what_is_reported(where: str) -> None:
+    measured = table("m", rows(range(50, 60)))
+    settings = {"test": measured} if where == "test" else {"transfer": {"m": measured}}
+    with pytest.raises(DataError, match="10 problems stand both in dev and in"):
+        load(train=table("t", rows(range(30))), **{"dev": table("n", rows(range(50, 60))), "test": 2, **settings})
+
+
 @pytest.mark.parametrize("solved", [False, True])
 def test_without_any_solution_there_is_nothing_to_start_from(solved: bool) -> None:
     train = table("t", rows(range(20), solved=False))

@@ -97,14 +97,20 @@ def ensure_answer_line(solution: str, answer: str, newline: str = "\n") -> str:
 
 
 def values_equal(a: str, b: str, tolerance: float = 1e-4) -> bool:
-    """Say whether two numbers are nearer than ``tolerance``, exactly (METHOD: |a - b| < 1e-4); equal ones always are.
+    """Say whether two numbers are nearer than ``tolerance``, exactly; equal ones always are.
+
+    The default is that of arXiv 2407.18248's evaluation.
 
     Raises:
         ValueError: One of them is not a number.
     """
-    difference = abs(_value(a) - _value(b))
+    return near(_value(a), _value(b), tolerance)
+
+
+def near(a: Fraction, b: Fraction, tolerance: float) -> bool:
+    """Say whether two values are nearer than ``tolerance``; equal ones always are."""
     # The decimal that the config says, not the binary fraction beside it.
-    return difference == 0 or difference < Fraction(str(tolerance))
+    return a == b or abs(a - b) < Fraction(str(tolerance))
 
 
 def _value(number: str) -> Fraction:

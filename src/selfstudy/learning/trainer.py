@@ -58,9 +58,11 @@ class TrainFacts:
     last: Record
 
     @property
-    def mark(self) -> dict[str, Any]:
-        """Return what an artifact's metrics say where memory ran out."""
-        return {"degraded": True, "degraded_steps": self.halved} if self.halved else {}
+    def cost(self) -> dict[str, Any]:
+        """Return what an artifact's metrics say of the training's length, and whether memory ran out in it."""
+        degraded = {"degraded": True, "degraded_steps": self.halved} if self.halved else {}
+        counts = {"steps": self.steps, "tokens": self.tokens, "positions": self.positions, "flops": self.flops}
+        return {**counts, **degraded}
 
 
 def train(

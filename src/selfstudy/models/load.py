@@ -185,7 +185,8 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     with as_os_error(folder):
         tokenizer.save_pretrained(folder)
     for name in _SENTENCEPIECE:
-        if (model := Path(tokenizer.name_or_path) / name).is_file():
+        source = tokenizer.name_or_path  # empty where it was trained here
+        if source and (model := Path(source) / name).is_file():
             shutil.copyfile(model, folder / name)
     path = folder / "tokenizer_config.json"
     settings = json.loads(path.read_text(encoding="utf-8"))

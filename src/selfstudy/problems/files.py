@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import os
+from abc import abstractmethod
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
+
 from selfstudy.config import read_dotenv
 from selfstudy.errors import DataError
+from selfstudy.problems.sources import ProblemSource
 
 _SUFFIXES = (".parquet", ".jsonl", ".json")  # in order of preference, where the Hub has several forms of one split
 
@@ -21,14 +32,33 @@ class Hub:
     patterns: tuple[str, ...]
 
 
-def locate(folder: str, names: tuple[str, ...], path: str | None, hub: Hub | None) -> tuple[Path, ...]:
-    """Find the files of a data set on this machine; download them where there is no local folder.
+class PublishedSource(ProblemSource):
+    """A source whose files others publish."""
+
+    @abstractmethod
+    def _locate(self, *, download: bool) -> tuple[Path, ...]:
+        """Call :func:`locate` with what the settings say."""
+
+    def download(self) -> None:
+        """Fetch the files from the Hub where they are not on this machine."""
+        self._locate(download=True)
+
+    def files(self) -> tuple[Path, ...]:
+        """Return the files, in the order in which they are read."""
+        return self._locate(download=False)
+
+
+def locate(
+    folder: str, names: tuple[str, ...], path: str | None, hub: Hub | None, *, download: bool = False
+) -> tuple[Path, ...]:
+    """Find the files of a data set: where the settings say, in SELFSTUDY_DATA, else in the Hub's cache.
 
     Args:
         folder: Its folder inside SELFSTUDY_DATA.
         names: Its file names; all are needed.
         path: A file (for a data set of one file) or a folder, as the settings say; nothing else is looked at then.
         hub: Where the Hub has it; None where it does not.
+        download: Whether what is in none of these may be fetched from the Hub.
 
     Raises:
         DataError: Not found; the message lists where it was looked for and what to do.
@@ -52,7 +82,12 @@ def locate(folder: str, names: tuple[str, ...], path: str | None, hub: Hub | Non
             f"{folder}: not found ({looked}, and the Hub does not have it); set SELFSTUDY_DATA to a folder that "
             f"holds {', '.join(f'{folder}/{name}' for name in names)}, or give its path: setting"
         )
-    return _download(folder, hub, looked)
+    if found := _cached(hub):
+        return found
+    remedy = f"set SELFSTUDY_DATA to a folder that holds {folder}/, or give its path: setting ({looked})"
+    if not download:
+        raise DataError(f"{folder}: {hub.repo} is not on this machine yet; a run downloads it, or {remedy}")
+    return _download(folder, hub, remedy)
 
 
 def _all_of(folder: Path, names: tuple[str, ...]) -> tuple[Path, ...]:
@@ -62,15 +97,15 @@ def _all_of(folder: Path, names: tuple[str, ...]) -> tuple[Path, ...]:
     return tuple(folder / name for name in names)
 
 
-def _download(folder: str, hub: Hub, looked: str) -> tuple[Path, ...]:
-    remedy = f"set SELFSTUDY_DATA to a folder that holds {folder}/, or give its path: setting ({looked})"
+def _cached(hub: Hub) -> tuple[Path, ...]:
+    """Return the files if an earlier download left all of them, without asking the network."""
     try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
-    except ImportError:
-        raise DataError(
-            f"{folder}: downloading it needs the hub extra: pip install 'selfstudy[hub]'; or {remedy}"
-        ) from None
+        return _chosen(hub, Path(snapshot_download(hub.repo, repo_type="dataset", local_files_only=True)))
+    except (LocalEntryNotFoundError, DataError):
+        return ()
+
+
+def _download(folder: str, hub: Hub, remedy: str) -> tuple[Path, ...]:
     page = f"https://huggingface.co/datasets/{hub.repo}"
     wanted = [pattern + suffix for pattern in hub.patterns for suffix in _SUFFIXES]
     try:
@@ -91,6 +126,10 @@ def _download(folder: str, hub: Hub, looked: str) -> tuple[Path, ...]:
             f"{folder}: could not download {hub.repo} ({type(error).__name__}: {reason:.200}); "
             f"check the connection, or {remedy}"
         ) from error
+    return _chosen(hub, place)
+
+
+def _chosen(hub: Hub, place: Path) -> tuple[Path, ...]:
     return tuple(file for pattern in hub.patterns for file in _matches(place, pattern, hub))
 
 

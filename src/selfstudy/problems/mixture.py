@@ -44,13 +44,11 @@ def stream(parts: Sequence[Part], seed: int) -> Iterator[Problem]:
 
 def _repeated(source: ProblemSource) -> Iterator[Problem]:
     while True:
-        found = 0
-        for item in source.read():
+        nothing = True
+        for item in source.items():
             if isinstance(item, BadRow):
                 raise DataError(f"{item}\nmend or remove this row: a mixture does not skip any")
-            found += 1
+            nothing = False
             yield item
-            if found == source.limit:
-                break
-        if not found:
+        if nothing:
             raise DataError(f"{type(source).__name__}: no problems to mix in")

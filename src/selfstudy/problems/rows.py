@@ -7,12 +7,13 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import IO, Any
 
 from selfstudy.errors import DataError, did_you_mean
 from selfstudy.judging.answers import normalise
+from selfstudy.judging.expressions import MAX_DIGITS
 from selfstudy.types import Problem
 
 MAX_LINE = 1 << 20  # bytes; a longer one is a damaged file, and would be held in memory whole
@@ -121,7 +122,8 @@ def read_rows(path: Path, needed: tuple[str, ...] = ()) -> Iterator[Row | BadRow
 
 def _plain(value: float | Decimal) -> str:
     number = value if isinstance(value, Decimal) else Decimal(str(value))
-    return format(number, "f") if number.is_finite() else str(number)
+    writable = number.is_finite() and abs(number.adjusted()) <= 2 * MAX_DIGITS  # 1e999999999 has as many zeros
+    return format(number, "f") if writable else str(number)
 
 
 def _object(file: str, line: int, value: Any) -> Row | BadRow:
@@ -134,7 +136,15 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_float=Decimal, parse_constant=_no_constant)  # decimals keep the digits they have
+def _decimal(text: str) -> Decimal:
+    """Keep the digits that a number has."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise ValueError(f"{text:.80} is out of range") from None
+
+
+_DECODER = json.JSONDecoder(parse_float=_decimal, parse_constant=_no_constant)
 
 
 def _parse_json(text: bytes) -> Any:

@@ -93,7 +93,7 @@ def held_out_of(ids: Callable[[], Iterator[str]], count: int, seed: int, purpose
 def _count(size: int | float, total: int, what: str) -> int:
     if isinstance(size, float) and 0 < size <= 1:
         return max(1, round(size * total))
-    if isinstance(size, int) and not isinstance(size, bool) and size >= 1:
+    if isinstance(size, int) and size >= 1:
         return size
     raise ConfigError(f"{what}: {size!r} is neither a count from 1 up nor a fraction between 0.0 and 1.0")
 

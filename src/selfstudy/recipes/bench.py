@@ -86,10 +86,6 @@ class Bench:
         stage = Pretrain(settings=c.pretraining, format=c.prompt, compute=c.compute, seed=c.seed)
         return self._candidate(self.plan.add(name, stage, {"model": base, "data": self.corpus}))
 
-    def pool(self) -> Pool:
-        """Return an empty pool."""
-        return Pool()
-
     def sft(self, name: str, base: Step | Leaf, labels: Step | None = None) -> Step:
         """Fine-tune the base model on L, and on pseudo-labels if there are any."""
         c = self.config
@@ -111,9 +107,15 @@ class Bench:
         block = self.config.samples_per_step
         for start in range(0, n, block):
             count = min(block, n - start)
-            suffix = f"[{start}:{start + count}]" if n > block else ""
             pool += self._judged(
-                name + suffix, model, split="unlabelled", start=start, count=count, purpose=purpose, round=round
+                f"{name}[{start}:{start + count}]" if n > block else name,
+                model,
+                part_of=name,
+                split="unlabelled",
+                start=start,
+                count=count,
+                purpose=purpose,
+                round=round,
             )
         return pool
 
@@ -122,6 +124,7 @@ class Bench:
         name: str,
         model: Step,
         *,
+        part_of: str,
         split: str,
         count: int,
         purpose: str,
@@ -142,12 +145,11 @@ class Bench:
             start=start,
             count=count,
         )
-        whole = name if split == "unlabelled" else name.rpartition("/")[0]
-        about = {"part_of": whole} if whole != name else {}
+        about = {"part_of": part_of} if part_of != name else {}
         samples = self.plan.add(name, stage, {"model": model, "problems": self.problems()}, about)
         judge = Verify(verifier=c.verifier, split=split)
         judged = {"samples": samples, "problems": self.problems()}
-        verdicts = self.plan.add(f"{name}/verdicts", judge, judged, {"part_of": whole})
+        verdicts = self.plan.add(f"{name}/verdicts", judge, judged, {"part_of": part_of})
         return Pool((samples,), (verdicts,))
 
     def pair(self, name: str, pool: Pool) -> Step:
@@ -184,7 +186,9 @@ class Bench:
         """Score one model on one split: greedy, and by samples where the config asks for them."""
         c = self.config
         name = f"evaluate/{model_name}/{split}"
-        greedy = self._judged(f"{name}/greedy", model, split=split, count=1, purpose="greedy", temperature=0.0)
+        greedy = self._judged(
+            f"{name}/greedy", model, part_of=name, split=split, count=1, purpose="greedy", temperature=0.0
+        )
         inputs: dict[str, Step | tuple[Step, ...]] = {
             "problems": self.problems(),
             "greedy": greedy.samples,
@@ -194,6 +198,7 @@ class Bench:
             drawn = self._judged(
                 f"{name}/sampled",
                 model,
+                part_of=name,
                 split=split,
                 count=c.evaluation.samples,
                 purpose="evaluate",

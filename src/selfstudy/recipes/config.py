@@ -35,7 +35,7 @@ class EvaluationSettings(Settings):
 
     samples: Annotated[int, Field(ge=0)] = 5
     temperature: Annotated[float, Field(gt=0)] = 0.7
-    ks: tuple[int, ...] = (1, 5)
+    ks: tuple[Annotated[int, Field(ge=1)], ...] = (1, 5)
 
 
 class Config(Settings):

@@ -10,7 +10,7 @@ repeat:  draw solutions of U from f′; pair right with wrong ones → D
 from __future__ import annotations
 
 from selfstudy.pipeline import Plan
-from selfstudy.recipes.bench import Bench
+from selfstudy.recipes.bench import Bench, Pool
 from selfstudy.recipes.config import Config
 
 
@@ -18,7 +18,7 @@ def plan(config: Config, bench: Bench) -> Plan:
     """Record the steps of every round, then score all models."""
     base = bench.base()
     policy = bench.sft("sft", base)
-    for_pairs, for_labels = bench.pool(), bench.pool()
+    for_pairs = for_labels = Pool()
 
     for round in range(1, config.rounds + 1):
         for_pairs += bench.draw(f"pair-samples-{round}", policy, n=config.pairs.n, purpose="pairs", round=round)

@@ -29,7 +29,7 @@ from selfstudy.problems.sources import load_source
 from selfstudy.recipes.bench import Bench
 from selfstudy.recipes.config import Config
 from selfstudy.stages.base import Sizes
-from selfstudy.storage.artifacts import Store, held, refuse_links
+from selfstudy.storage.artifacts import Store, locked, refuse_links
 from selfstudy.storage.atomic import write_bytes, write_json
 from selfstudy.types import SILENT
 
@@ -71,7 +71,7 @@ class Prepared:
         return Sizes(counts, self.model_bytes)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Make the run's folder and keep other processes out of it.
 
         Raises:
@@ -79,7 +79,7 @@ class Prepared:
         """
         refuse_links(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        with held(self.folder / ".lock", f"run {self.name}"):
+        with locked(self.folder / ".lock", f"run {self.name}"):
             yield
 
     def write(self) -> None:
@@ -87,6 +87,7 @@ class Prepared:
 
         Raises:
             ConfigError: A run of that name is finished, and was made with other settings.
+            StorageError: There is a link in the folder.
         """
         refuse_links(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -130,6 +131,11 @@ def prepare(
     Raises:
         SelfstudyError: A setting, a data file or the model cannot be used.
     """
+    if run_name is not None and not _RUN.fullmatch(run_name):
+        raise ConfigError(
+            f"'{run_name}' cannot be a run's name: it names a folder; begin with a letter or digit, and use "
+            "these, spaces and . , + = @ - _ alone"
+        )
     config = Config.parse(load_tree(name, overrides), name)
     root = Path(config.root)
     missing: list[str] = []
@@ -140,11 +146,6 @@ def prepare(
     recipe = importlib.import_module(f"selfstudy.recipes.{config.recipe}")
     plan: Plan = recipe.plan(config, bench)
     size = _weigh(config, found)
-    if run_name is not None and not _RUN.fullmatch(run_name):
-        raise ConfigError(
-            f"'{run_name}' cannot be a run's name: it names a folder; begin with a letter or digit, and use "
-            "these, spaces and . , + = @ - _ alone"
-        )
     warnings = _warnings(config, found, plan)
     return Prepared(run_name or _run_name(name, overrides), config, plan, Store(root), size, tuple(missing), warnings)
 
@@ -153,9 +154,11 @@ def _data(name: str, sources: Sequence[PluginSpec], root: Path, download: bool, 
     """Return the files of sources by content; what is not here and may not be fetched is noted as missing."""
     files: list[Path] = []
     absent: list[str] = []
-    for source in sources:
+    for source in map(load_source, sources):
         try:
-            files.extend(load_source(source).files())
+            if download:
+                source.download()
+            files.extend(source.files())
         except DataError as error:
             if download:
                 raise

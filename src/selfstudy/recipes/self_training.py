@@ -6,7 +6,7 @@ At equal budgets it may draw as many samples a problem for pseudo-labels as DPO-
 from __future__ import annotations
 
 from selfstudy.pipeline import Plan
-from selfstudy.recipes.bench import Bench
+from selfstudy.recipes.bench import Bench, Pool
 from selfstudy.recipes.config import Config
 
 
@@ -14,7 +14,7 @@ def plan(config: Config, bench: Bench) -> Plan:
     """Record the steps of every round, then score all models."""
     base = bench.base()
     policy = bench.sft("sft", base)
-    for_labels = bench.pool()
+    for_labels = Pool()
 
     for round in range(1, config.rounds + 1):
         n = config.pairs.n + config.labels.n

@@ -26,7 +26,7 @@ class Sizes(NamedTuple):
 
 
 class Forecast(NamedTuple):
-    """What a stage is about to do, in words, and the bytes it will leave on disk (an upper estimate)."""
+    """What a stage is about to do, in words, and about how many bytes it will leave on disk."""
 
     work: str
     disk: int

@@ -12,7 +12,7 @@ from selfstudy.models.load import save_model
 from selfstudy.models.presets import create, find_preset
 from selfstudy.models.tokenizers import Family, train_tokenizer
 from selfstudy.problems.mixture import Part, stream
-from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one, read_split
+from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one, stream_split
 from selfstudy.types import Context
 
 _TEXTS = 20_000  # from which a tokenizer learns
@@ -51,12 +51,12 @@ class CreateModel(Stage):
 
     def _texts(self, inputs: Inputs, family: Family) -> Iterator[str]:
         for split in ("unlabelled", "labelled"):
-            for problem in read_split(one(inputs, "problems"), split):
+            for problem in stream_split(one(inputs, "problems"), split):
                 yield tokenizer_text(problem, self.format, family)
 
 
 class CreateForMixture(CreateModel):
-    """A model that is to be pretrained: its tokenizer learns from the beginning of the mixture."""
+    """A model that is to be pretrained: its tokenizer learns from documents of the mixture."""
 
     mixture: tuple[Part, ...]
 

@@ -81,9 +81,9 @@ class Guard:
         if step % self.settings.every:  # the look behind the last step decides nothing, and after a kill it is there
             return False
         self.score(step)
-        start = self._of(0)
+        start = self._yield_at(0)
         recent = [look["yield"] for look in self._looks() if look["step"] <= step][-self.settings.patience :]
-        return step > 0 and len(recent) == self.settings.patience and all(found < start for found in recent)
+        return len(recent) == self.settings.patience and all(found < start for found in recent)
 
     def score(self, step: int) -> None:
         """Look at the policy as it is now; keep its weights if it is the best so far."""
@@ -124,7 +124,7 @@ class Guard:
         """Load the best weights, which may be the SFT model's own, into the model; say which and why."""
         looks = self._looks()
         best = max(looks, key=lambda look: (look["yield"], -look["step"]))
-        start, last = self._of(0), looks[-1]
+        start, last = self._yield_at(0), looks[-1]
         self._load(best["step"])
         if best["step"] == 0:
             reason = (
@@ -171,6 +171,6 @@ class Guard:
             raise StorageError(f"{path} cannot be read ({error}); delete {self.folder} and run again") from None
         return looks
 
-    def _of(self, step: int) -> float:
+    def _yield_at(self, step: int) -> float:
         found: float = next(look["yield"] for look in self._looks() if look["step"] == step)
         return found

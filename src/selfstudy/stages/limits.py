@@ -26,16 +26,19 @@ class LimitedSettings(OptimSettings):
     max_prompt_tokens: Annotated[int, Field(ge=1)] = 512
     max_completion_tokens: Annotated[int, Field(ge=1)] = 512
 
-    def within(self, found: Sequence[T], lengths: Callable[[T], tuple[str, int, int]], left_out: Path) -> list[T]:
+    def within(
+        self, found: Sequence[T], lengths: Callable[[T], tuple[str, int, int]], left_out: Path, *, needed: bool = True
+    ) -> list[T]:
         """Return what is not too long, and list the rest.
 
         Args:
             found: Examples or pairs.
             lengths: Gives the problem's id, and the tokens of the prompt and of the longest completion.
             left_out: File to write.
+            needed: Whether there is nothing to be done without any of them.
 
         Raises:
-            TrainingError: Everything is too long.
+            TrainingError: Everything is too long, and needed.
         """
         kept, others = [], []
         for one in found:
@@ -45,7 +48,7 @@ class LimitedSettings(OptimSettings):
             else:
                 others.append({"problem_id": problem_id, "prompt": prompt, "completion": completion})
         write_json(left_out, others)
-        if found and not kept:
+        if needed and found and not kept:
             raise TrainingError(
                 f"all {len(found)} examples or pairs have more tokens than max_prompt_tokens "
                 f"({self.max_prompt_tokens}) or max_completion_tokens ({self.max_completion_tokens}) allow; raise them"

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Strict
 
 from selfstudy.config import Settings
 from selfstudy.errors import DataError
@@ -22,7 +22,7 @@ from selfstudy.types import Context, Problem
 
 
 def _source_or_share(value: Any) -> Any:
-    return value if isinstance(value, int | float) else parse_spec(FAMILY, value)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else parse_spec(FAMILY, value)
 
 
 # A source of its own, or how many, or what share, to hold out of the training problems.
@@ -34,8 +34,8 @@ class ProblemSettings(Settings):
 
     Attributes:
         train: Where the training problems come from.
-        solved: A source of its own for L. None takes L from ``train`` by ``labelled``.
-        labelled: How many (an integer), what share (a fraction) or ``all`` of the training problems have their worked
+        solved: A source of its own for L; None takes L from ``train``.
+        labelled: How many (an integer), what share (a fraction) or ``all`` of these problems have their worked
             solutions shown to the model. The others count as answers-only.
         unlabelled: ``all`` uses every training problem's question in self-training, L's included; ``rest`` leaves L's
             out.
@@ -47,7 +47,7 @@ class ProblemSettings(Settings):
 
     train: SourceSpec
     solved: Annotated[PluginSpec | None, BeforeValidator(lambda v: v if v is None else parse_spec(FAMILY, v))] = None
-    labelled: int | float | Literal["all"] = "all"
+    labelled: Annotated[int, Strict()] | Annotated[float, Strict()] | Literal["all"] = "all"
     unlabelled: Literal["all", "rest"] = "all"
     dev: Held
     test: Held
@@ -113,8 +113,8 @@ class LoadProblems(Stage):
             in_l, in_u = map(frozenset, split_labelled(train, settings.labelled, settings.unlabelled, self.seed))
             labelled = [problem for problem in train if problem.id in in_l]
         else:
-            labelled = [problem for problem in solved if problem.solution is not None]
-            in_l = frozenset(problem.id for problem in labelled)
+            in_l = frozenset(split_labelled(solved, self.settings.labelled, "all", self.seed)[0])
+            labelled = [problem for problem in solved if problem.id in in_l]
             train = _joined(solved, train)
             in_u = frozenset(p.id for p in train if self.settings.unlabelled == "all" or p.id not in in_l)
         if not in_u:
@@ -146,14 +146,16 @@ def _joined(solved: Sequence[Problem], train: Sequence[Problem]) -> list[Problem
 
 
 def _refuse_shared_ids(splits: dict[str, Sequence[Problem]]) -> None:
-    """Refuse an id that stands both in training and in a set that measures; a later step compares the questions."""
+    """Refuse an id of training or dev in a set that measures; a later step compares questions with training's."""
     ids = {problem.id for name in ("labelled", "unlabelled") for problem in splits[name]}
+    decided_on = {problem.id for problem in splits["dev"]}
     for name in sorted(splits.keys() - {"labelled", "unlabelled"}):
-        if both := [problem for problem in splits[name] if problem.id in ids]:
-            raise DataError(
-                f"{len(both)} problems stand both in training and in {name}, such as {both[0].id} "
-                f"({both[0].question!r:.80}); take them out of one of the two"
-            )
+        for other, known in (("training", ids), ("dev", decided_on if name != "dev" else set())):
+            if both := [problem for problem in splits[name] if problem.id in known]:
+                raise DataError(
+                    f"{len(both)} problems stand both in {other} and in {name}, such as {both[0].id} "
+                    f"({both[0].question!r:.80}); take them out of one of the two"
+                )
 
 
 def _text(problem: Problem) -> str:

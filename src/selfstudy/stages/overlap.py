@@ -86,8 +86,7 @@ def _of_splits(problems: Artifact) -> Iterator[Problem]:
 def _of_mixture(parts: Sequence[Part]) -> Iterator[Problem]:
     """Yield every problem of the sources once; rows that cannot be used are refused where they are learned from."""
     for part in parts:
-        source = load_source(part.source)
-        yield from islice((item for item in source.read() if isinstance(item, Problem)), source.limit)
+        yield from (item for item in load_source(part.source).items() if isinstance(item, Problem))
 
 
 def _count(overlaps: Sequence[Overlap], kind: str) -> int:

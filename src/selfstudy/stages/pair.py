@@ -46,7 +46,7 @@ class PairSettings(Settings):
 
 
 class MakePairs(Stage):
-    """Writes ``pairs.jsonl``, ``held_out.jsonl`` (the problems that none is from) and ``validation.jsonl`` (theirs)."""
+    """Writes ``pairs.jsonl``; ``held_out.jsonl``, problems set aside; and ``validation.jsonl``, the pairs of those."""
 
     kind: ClassVar[str] = "pairs"
     settings: PairSettings

@@ -94,7 +94,9 @@ class Preference(Stage):
             name: format.prompt_ids(problems[name]) for name in dict.fromkeys(p.problem_id for p in found + others)
         }
         pairs, validation = (
-            self.settings.within(some, partial(_lengths, prompts), out / f"left_out_of_{name}.json")
+            self.settings.within(
+                some, partial(_lengths, prompts), out / f"left_out_of_{name}.json", needed=name == "pairs"
+            )
             for name, some in (("pairs", found), ("validation", others))
         )
         if pairs:
@@ -104,10 +106,11 @@ class Preference(Stage):
             learnt = self._objective(model, pairs, prompts, windowed, partial(self._reference, model, out, ctx))
             metrics = self._learn(model, format, learnt, self._watched(one(inputs, "problems")), out, ctx)
             metrics |= {"left_out": len(found) - len(pairs), "validation": {"pairs": len(validation)}}
+            passes = int(learnt.preference_loss.needs_reference)
+            metrics["flops"] += passes * reference_flops(model, learnt.groups)
             if measured is not None:
                 metrics["validation"] |= measured.measure(logps(measured.groups))
-            if learnt.preference_loss.needs_reference:
-                metrics["flops"] += reference_flops(model, learnt.groups)
+                metrics["flops"] += (passes + 1) * reference_flops(model, measured.groups)
             if (out / _HALVED).is_file():
                 metrics["degraded"] = True
         else:  # every sample right, or every one wrong: not a fault, and the loop can go on
@@ -158,7 +161,7 @@ class Preference(Stage):
         """Return what the guard looks at: problems of dev, since self-training learns solutions of all others."""
         if self.settings.guard == "off":
             return ()
-        dev, wanted = list(read_split(problems, "dev")), self.settings.guard.problems
+        dev, wanted = read_split(problems, "dev"), self.settings.guard.problems
         return dev if len(dev) <= wanted else hold_out(dev, wanted, self.seed, "guard")[1]
 
     def _objective(
@@ -222,11 +225,7 @@ def _facts(facts: TrainFacts, pairs: int) -> dict[str, Any]:
     last = {name: facts.last[name] for name in names}
     return {
         "pairs": pairs,
-        "steps": facts.steps,
         **last,
         "stopped_early": facts.stopped,
-        "tokens": facts.tokens,
-        "positions": facts.positions,
-        "flops": facts.flops,
-        **facts.mark,
+        **facts.cost,
     }

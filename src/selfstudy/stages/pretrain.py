@@ -111,13 +111,9 @@ class Pretrain(Stage):
         metrics = {
             "documents": len(documents),
             "left_out": documents.left_out,
-            "steps": facts.steps,
             "loss": sum(losses) / len(losses),
-            "tokens": facts.tokens,
-            "positions": facts.positions,
-            "flops": facts.flops,
             "parameters": model.num_parameters(),
-            **facts.mark,
+            **facts.cost,
         }
         shown = {"pretrained on": ", ".join(part.source.name for part in self.settings.mixture), **metrics}
         del shown["parameters"]  # which every card tells

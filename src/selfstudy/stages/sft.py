@@ -55,7 +55,11 @@ class Sft(Stage):
             prompts |= {problem.id: format.prompt_ids(problem) for problem in read_split(problems, "unlabelled")}
         kept = self.settings.within(
             examples,
-            lambda one: (one.problem_id, len(prompts[one.problem_id]), len(one.completion.token_ids)),
+            lambda example: (
+                example.problem_id,
+                len(prompts[example.problem_id]),
+                len(example.completion.token_ids),
+            ),
             out / "left_out.json",
         )
         groups, items = group_examples(kept, prompts, mask_forced=self.settings.mask_forced)
@@ -79,13 +83,9 @@ class Sft(Stage):
             "examples": len(kept),
             "pseudo_labels": pseudo,
             "left_out": len(examples) - len(kept),
-            "steps": facts.steps,
             "loss": facts.last["loss"],
-            "tokens": facts.tokens,
-            "positions": facts.positions,
-            "flops": facts.flops,
             "parameters": model.num_parameters(),
-            **facts.mark,
+            **facts.cost,
         }
 
     def forecast(self, sizes: Sizes) -> Forecast:

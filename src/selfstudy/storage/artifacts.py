@@ -28,7 +28,7 @@ from selfstudy.storage.atomic import rename_folder, write_json
 
 MANIFEST = "manifest.json"
 FORMAT = 1  # of the manifest
-_KEYS = {"format", "kind", "fingerprint", "made_from", "metrics", "files", "environment"}
+_KEYS = {"format", "kind", "fingerprint", "made_from", "metrics", "files", "environment", "seal"}
 _NAME = re.compile(r"[\w-]+-[0-9a-z]+", re.ASCII)  # of an artifact: kind and fingerprint, and no way out of the folder
 
 
@@ -99,10 +99,6 @@ class Store:
                 f"or edited{_anew(artifact)}"
             )
 
-    def in_progress(self, kind: str, fingerprint: str) -> bool:
-        """Whether an interrupted attempt left something to continue from."""
-        return self.unfinished(kind, fingerprint) is not None
-
     def unfinished(self, kind: str, fingerprint: str) -> Path | None:
         """Return the folder that an interrupted or running attempt works in, if there is one."""
         working = self._working(kind, fingerprint)
@@ -120,8 +116,8 @@ class Store:
         """
         working = self._working(kind, fingerprint)
         self.folder.mkdir(parents=True, exist_ok=True)
-        refuse_links(working)
-        with held(self.folder / f".{kind}-{fingerprint}.lock", what=working.name.removesuffix(".tmp")):
+        with locked(self.folder / f".{kind}-{fingerprint}.lock", what=working.name.removesuffix(".tmp")):
+            refuse_links(working)
             if (working / MANIFEST).is_file():  # killed while publishing
                 self._finish(kind, fingerprint)
             working.mkdir(exist_ok=True)
@@ -182,7 +178,7 @@ class Store:
             StorageError: A process is making it.
         """
         what = name.removesuffix(".tmp")
-        with held(self.folder / f".{what}.lock", what):
+        with locked(self.folder / f".{what}.lock", what):
             doomed = self.folder / (name if name.startswith(".") else f".{name}.doomed")
             os.replace(self.folder / name, doomed)  # at once, so that nobody finds half of it
             shutil.rmtree(doomed)
@@ -194,7 +190,7 @@ class Store:
             StorageError: It is; says by which process.
         """
         for path in sorted(self.folder.glob(".*.lock")):
-            with held(path, path.name[1:].removesuffix(".lock")):
+            with locked(path, path.name[1:].removesuffix(".lock")):
                 pass  # of a dead process, and gone now
 
     def _finish(self, kind: str, fingerprint: str) -> Artifact:
@@ -235,8 +231,7 @@ def _listed(artifact: Artifact) -> Mapping[str, Mapping[str, Any]]:
         named = f"{manifest['kind']}-{manifest['fingerprint']}"
     except (OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
         raise StorageError(f"{where}: manifest cannot be read ({error!r:.200}){anew}") from None
-    # Earlier versions wrote no seal.
-    sealed = manifest.keys() - {"seal"} == _KEYS and manifest.get("seal", seal(manifest)) == seal(manifest)
+    sealed = manifest.keys() == _KEYS and manifest["seal"] == seal(manifest)
     if not sealed or any(Path(name).name != name for name in files):
         raise StorageError(f"{where}: the manifest is not as it was written{anew}")
     if named != _name(artifact.kind, artifact.fingerprint):
@@ -265,7 +260,7 @@ def refuse_links(folder: Path) -> None:
 
 
 @contextmanager
-def held(path: Path, what: str) -> Iterator[None]:
+def locked(path: Path, what: str) -> Iterator[None]:
     """Hold an advisory lock that the kernel drops when its holder dies.
 
     Raises:
@@ -279,7 +274,7 @@ def held(path: Path, what: str) -> Iterator[None]:
             holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
             os.close(descriptor)
             raise StorageError(f"{what} is being made by {holder}; wait for it, or stop it and run again") from None
-        if path.exists() and os.fstat(descriptor).st_ino == path.stat().st_ino:
+        if _is_at(descriptor, path):
             break
         os.close(descriptor)  # its last holder removed the file while we waited: ours is a name no one else sees
     try:
@@ -289,6 +284,13 @@ def held(path: Path, what: str) -> Iterator[None]:
         path.unlink(missing_ok=True)
     finally:
         os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def sha256(path: Path) -> str:

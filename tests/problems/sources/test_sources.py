@@ -229,7 +229,7 @@ def test_hub_forms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def snapshot(*_: object, **__: object) -> str:
         return str(tmp_path)
 
-    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    monkeypatch.setattr("selfstudy.problems.files.snapshot_download", snapshot)
     monkeypatch.delenv("SELFSTUDY_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Annotated
 
 from pydantic import Field
 
 from selfstudy.errors import DataError
-from selfstudy.judging.answers import DEFAULT_FINDER, AnswerFinder, normalise, values_equal
+from selfstudy.judging.answers import DEFAULT_FINDER, AnswerFinder, near, normalise
 from selfstudy.judging.verifiers import Judgement, Verifier
 from selfstudy.types import Problem
 
@@ -45,6 +46,6 @@ class Numeric(Verifier):
         found = normalise(raw)
         if found is None:
             return Judgement("unparsed", None, f"{raw!r:.80} is not one number")
-        if values_equal(found, wanted, self.tolerance):
+        if near(Fraction(found), Fraction(wanted), self.tolerance):
             return Judgement("right", found, f"{found} equals {wanted}")
         return Judgement("wrong", found, f"{found} is not {wanted}")

@@ -32,9 +32,25 @@ class ProblemSource(Settings, ABC):
 
     limit: int | None = Field(None, ge=1)
 
+    def download(self) -> None:
+        """Fetch the files that are not on this machine yet; a source that is not published has none."""
+
     def files(self) -> tuple[Path, ...]:
-        """Return the files that the problems depend on, downloaded if need be."""
+        """Return the files that the problems depend on.
+
+        Raises:
+            DataError: They are not on this machine.
+        """
         return ()
+
+    def items(self) -> Iterator[Problem | BadRow]:
+        """Yield what :meth:`read` does, up to the ``limit``."""
+        found = 0
+        for item in self.read():
+            yield item
+            found += isinstance(item, Problem)
+            if found == self.limit:
+                return
 
     @abstractmethod
     def read(self) -> Iterator[Problem | BadRow]:
@@ -49,7 +65,7 @@ def load_source(spec: PluginSpec) -> ProblemSource:
 def read_problems(
     source: ProblemSource, *, on_bad_rows: Literal["refuse", "skip"]
 ) -> tuple[list[Problem], list[BadRow]]:
-    """Read a source up to its ``limit``.
+    """Read a source up to its ``limit``, its files downloaded if need be.
 
     Returns:
         The problems, and the rows that were skipped (none under ``refuse``).
@@ -60,7 +76,8 @@ def read_problems(
     """
     problems: dict[str, Problem] = {}
     bad: list[BadRow] = []
-    for item in source.read():
+    source.download()
+    for item in source.items():
         if isinstance(item, BadRow):
             bad.append(item)
             continue
@@ -70,8 +87,6 @@ def read_problems(
                 f"{problems[item.id].question!r:.80} and {item.question!r:.80}; ids must be unique"
             )
         problems[item.id] = item
-        if len(problems) == source.limit:
-            break
     if bad and on_bad_rows == "refuse":
         more = f"\n… {len(bad)} bad rows in all" if len(bad) > _SHOWN else ""
         shown = "\n".join(map(str, bad[:_SHOWN]))

@@ -26,9 +26,8 @@ from pydantic import Field, model_validator
 from selfstudy.config import Place
 from selfstudy.errors import DataError
 from selfstudy.judging.expressions import MAX_PLACES, ExpressionError, exact_places, format_result, steps
-from selfstudy.problems.files import Hub, locate
+from selfstudy.problems.files import Hub, PublishedSource, locate
 from selfstudy.problems.rows import BadRow, Row, number_of, problems_from, read_rows, text_of
-from selfstudy.problems.sources import ProblemSource
 from selfstudy.problems.sources.svamp import join_question
 from selfstudy.types import Problem
 
@@ -37,7 +36,7 @@ _ONE_NUMBER = re.compile(rf"(?P<value>-?(?:{_NUMBER}(?:/\d+)?|\({_NUMBER}(?:/\d+
 _FOLDS = 5
 
 
-class Asdiv(ProblemSource):
+class Asdiv(PublishedSource):
     """ASDiv, or a part of ASDiv-A's folds.
 
     Attributes:
@@ -59,7 +58,7 @@ class Asdiv(ProblemSource):
             raise ValueError(f"part: {self.part} says nothing without fold: 0 to {_FOLDS - 1}")
         return self
 
-    def files(self) -> tuple[Path, ...]:
+    def _locate(self, *, download: bool) -> tuple[Path, ...]:
         """Return the XML file, followed by the fold files that are needed."""
         if self.fold is None:
             folds = range(0)
@@ -67,7 +66,8 @@ class Asdiv(ProblemSource):
         else:
             folds = range(self.fold, self.fold + 1) if self.part == "held_out" else range(_FOLDS)
             hub = None
-        return locate("asdiv", ("ASDiv.xml", *(f"asdiv-a.fold{n}.txt" for n in folds)), self.path, hub)
+        names = ("ASDiv.xml", *(f"asdiv-a.fold{n}.txt" for n in folds))
+        return locate("asdiv", names, self.path, hub, download=download)
 
     def read(self) -> Iterator[Problem | BadRow]:
         """Yield the problems with one numeric answer; ids are ``asdiv/test/<ID>``."""

@@ -14,13 +14,12 @@ from typing import Literal
 from selfstudy.config import Place
 from selfstudy.errors import DataError
 from selfstudy.judging.answers import ensure_answer_line, find_answer, values_equal
-from selfstudy.problems.files import Hub, locate
+from selfstudy.problems.files import Hub, PublishedSource, locate
 from selfstudy.problems.rows import BadRow, FieldError, Row, number_of, problems_from, read_rows, text_of
-from selfstudy.problems.sources import ProblemSource
 from selfstudy.types import Problem
 
 
-class Gsm8k(ProblemSource):
+class Gsm8k(PublishedSource):
     """One split of GSM8K.
 
     Attributes:
@@ -31,14 +30,14 @@ class Gsm8k(ProblemSource):
     split: Literal["train", "dev", "test"] = "train"
     path: Place | None = None
 
-    def files(self) -> tuple[Path, ...]:
+    def _locate(self, *, download: bool) -> tuple[Path, ...]:
         """Return the split's file (or files, from the Hub)."""
         # The Hub holds the official release; its train rows are the papers' train and dev rows together.
         hub = None if self.split == "dev" else Hub("openai/gsm8k", (f"main/{self.split}*",))
-        return locate("gsm8k", (f"{self.split}.jsonl",), self.path, hub)
+        return locate("gsm8k", (f"{self.split}.jsonl",), self.path, hub, download=download)
 
     def read(self) -> Iterator[Problem | BadRow]:
-        """Yield the problems; ids are ``gsm8k/<split>/<row number from 0>``."""
+        """Yield the problems; ids are ``gsm8k/<split>/<line from 0>``."""
         files = self.files()
         if len(files) != 1:
             raise DataError(f"gsm8k: one file a split is expected, found {', '.join(map(str, files))}")

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Literal
 
 from selfstudy.config import Place
-from selfstudy.problems.files import Hub, locate
+from selfstudy.problems.files import Hub, PublishedSource, locate
 from selfstudy.problems.rows import BadRow, FieldError, Row, number_of, problems_from, read_rows, text_of
-from selfstudy.problems.sources import ProblemSource
 from selfstudy.types import Problem
 
 
-class Multiarith(ProblemSource):
+class Multiarith(PublishedSource):
     """All problems of MultiArith.
 
     Attributes:
@@ -29,10 +28,10 @@ class Multiarith(ProblemSource):
     split: Literal["test"] = "test"
     path: Place | None = None
 
-    def files(self) -> tuple[Path, ...]:
+    def _locate(self, *, download: bool) -> tuple[Path, ...]:
         """Return the file (two from the Hub)."""
         hub = Hub("ChilleD/MultiArith", ("*train*", "*test*"))
-        return locate("multiarith", ("MultiArith.json",), self.path, hub)
+        return locate("multiarith", ("MultiArith.json",), self.path, hub, download=download)
 
     def read(self) -> Iterator[Problem | BadRow]:
         """Yield the problems; ids are ``multiarith/test/<iIndex>``, from the Hub ``multiarith/test/<file>-<row>``."""

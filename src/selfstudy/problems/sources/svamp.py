@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 from selfstudy.config import Place
-from selfstudy.problems.files import Hub, locate
+from selfstudy.problems.files import Hub, PublishedSource, locate
 from selfstudy.problems.rows import BadRow, Row, number_of, problems_from, read_rows, text_of
-from selfstudy.problems.sources import ProblemSource
 from selfstudy.types import Problem
 
 _CLAUSE = re.compile(r"(?:^|[.?!]\s+)(?:If|When|After|Given)\b[^.?!]*$")
@@ -35,7 +34,7 @@ def join_question(body: str, question: str) -> str:
     return f"{body}. {question}"
 
 
-class Svamp(ProblemSource):
+class Svamp(PublishedSource):
     """All 1000 problems; a test set, without solutions.
 
     Attributes:
@@ -46,9 +45,10 @@ class Svamp(ProblemSource):
     split: Literal["test"] = "test"
     path: Place | None = None
 
-    def files(self) -> tuple[Path, ...]:
+    def _locate(self, *, download: bool) -> tuple[Path, ...]:
         """Return the file (two from the Hub, where 700 and 300 problems lie apart)."""
-        return locate("svamp", ("SVAMP.json",), self.path, Hub("ChilleD/SVAMP", ("*train*", "*test*")))
+        hub = Hub("ChilleD/SVAMP", ("*train*", "*test*"))
+        return locate("svamp", ("SVAMP.json",), self.path, hub, download=download)
 
     def read(self) -> Iterator[Problem | BadRow]:
         """Yield the problems; ids are ``svamp/test/<ID>``."""

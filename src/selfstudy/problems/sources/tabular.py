@@ -31,7 +31,7 @@ class Tabular(ProblemSource):
         question: Column of the question.
         answer: Column of the final answer; None to take it from the last ``#### value`` of the solution.
         solution: Column of the worked solution, where there is one; an empty cell means that this row has none.
-        id: Column of a unique id; the row number from 0 by default.
+        id: Column of a unique id; by default the number of its line, from 0.
         answers: ``auto`` normalises what is a number and keeps any other text (for the verifiers exact and choice);
             ``number`` refuses rows whose answer is none; ``text`` keeps every answer as it is.
     """
