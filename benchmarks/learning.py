@@ -29,7 +29,6 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from accelerate import Accelerator
 from contenders.machine import peak_memory, processor, product_rate
 from contenders.measure import markdown, report
 from contenders.models import load, random_folder, trained
@@ -298,7 +297,8 @@ def inside() -> Iterator[list[list[float]]]:
         return call
 
     with ExitStack() as stack:
-        for holder, name in ((selfstudy.learning.logprobs, "label_logps"), (Accelerator, "backward"), (AdamW, "step")):
+        backward, logps = (torch.autograd, "backward"), (selfstudy.learning.logprobs, "label_logps")
+        for holder, name in (logps, backward, (AdamW, "step")):
             stack.enter_context(patch.object(holder, name, noting(getattr(holder, name))))
         yield spent
 

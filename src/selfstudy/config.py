@@ -8,12 +8,15 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, PlainSerializer, SerializationInfo, ValidationError
 
 from selfstudy.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 class Settings(BaseModel):
@@ -49,32 +52,61 @@ OUTSIDE_IDENTITY = PlainSerializer(_outside)
 Place = Annotated[str, OUTSIDE_IDENTITY]
 
 
-def _explain(model: type[Settings], error: ValidationError, where: str) -> Iterable[str]:
+def _explain(model: type[Settings], error: ValidationError, where: str) -> Iterator[str]:
+    """Yield one line for every setting that is wrong, though each form that it may have says why it is not that one."""
+    found: dict[str, list[tuple[ErrorDetails, Iterable[str]]]] = {}
     for item in error.errors():
-        location = [str(part) for part in item["loc"]]
-        path = ".".join(location)
-        if item["type"] == "extra_forbidden":
-            parent = _settings_at(model, location[:-1])
-            known = parent.model_fields if parent else ()
-            yield f"{where}: {path} is not a setting{did_you_mean(location[-1], known)}"
-        elif item["type"] == "missing":
-            command = f", or {path}=… to the command" if model.in_commands else ""
-            yield f"{where}: {path} is required; add '{path}: …' to it{command}"
+        path, known = _place(model, item)
+        found.setdefault(path, []).append((item, known))
+    for path, items in found.items():
+        if isinstance(items[0][0]["input"], Mapping) and any(other.startswith(f"{path}.") for other in found):
+            continue  # of a mapping, what is wrong inside it says more
+        messages: list[str] = []
+        for item, known in items:
+            if item["type"] == "extra_forbidden":
+                messages.append(f"{path} is not a setting{did_you_mean(str(item['loc'][-1]), known)}")
+            elif item["type"] == "missing":
+                command = f", or {path}=… to the command" if model.in_commands else ""
+                messages.append(f"{path} is required; add '{path}: …' to it{command}")
+            else:
+                message = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+                if item["type"] == "model_type":
+                    message = "a mapping of settings is needed"
+                messages.append(message if messages or not path else f"{path}: {message}")
+        item = items[0][0]
+        known_already = item["type"] in ("extra_forbidden", "missing") or (
+            item["type"] == "value_error" and isinstance(item["input"], Mapping)
+        )
+        received = "" if known_already else f" (received {item['input']!r:.200})"
+        yield f"{where}: {', or '.join(dict.fromkeys(messages))}{received}"
+
+
+def _place(model: type[BaseModel], item: ErrorDetails) -> tuple[str, Iterable[str]]:
+    """Return the setting that an error is about, and what else could stand there.
+
+    Of a setting with several forms the library names the form as well (``guard.GuardSettings.every``): left out.
+    """
+    path: list[str] = []
+    annotation: Any = model
+    last = len(item["loc"]) - 1
+    for number, part in enumerate(item["loc"]):
+        settings = _settings_of(annotation)
+        if settings is not None and part in settings.model_fields:
+            annotation = settings.model_fields[str(part)].annotation
+        elif number == last and item["type"] == "extra_forbidden":
+            return ".".join([*path, str(part)]), settings.model_fields if settings else ()
+        elif isinstance(part, int) or get_origin(annotation) is dict:
+            annotation = (*get_args(annotation), Any)[-1 if isinstance(part, int) else 1]
         else:
-            message = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-            yield f"{where}: {path or 'settings'}: {message} (received {item['input']!r:.200})"
+            continue
+        path.append(str(part))
+    return ".".join(path), ()
 
 
-def _settings_at(model: type[BaseModel], location: Iterable[str]) -> type[BaseModel] | None:
-    """Follow ``location`` through nested settings; None where it leaves them (lists, unions of plug-ins)."""
-    current: type[BaseModel] | None = model
-    for name in location:
-        if current is None or name not in current.model_fields:
-            return None
-        annotation = current.model_fields[name].annotation
-        candidates = [annotation, *getattr(annotation, "__args__", ())]
-        current = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
-    return current
+def _settings_of(annotation: Any) -> type[BaseModel] | None:
+    """Return the settings class of an annotation, or of one of its forms; None where it has none."""
+    candidates = [annotation, *get_args(annotation)]
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
 
 
 class _Loader(yaml.SafeLoader):
@@ -159,7 +191,7 @@ def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     """Merge ``change`` into ``base`` mapping by mapping, so that one override never resets its siblings.
 
     A plug-in written as its name alone is the mapping with that ``name``. A mapping whose ``name`` differs from the
-    base's is another plug-in: it replaces, since settings of the old one mean nothing to it.
+    base's is another plug-in: it replaces, since settings of the old one mean nothing to it. So does a name alone.
     """
     merged = dict(base)
     for key, value in change.items():

@@ -84,6 +84,13 @@ def reachable(logits: torch.Tensor, **how) -> set[int]:
     return set(draw(logits.expand(len(numbers), -1), numbers, **how)[0].tolist())
 
 
+@pytest.mark.parametrize("how", [{"temperature": 1.0, "top_p": 1e-8}, {"temperature": 1e-40}, {"temperature": 1e-9}])
+def test_next_to_nothing_is_the_most_likely_token(how):
+    """Some write so what others write as temperature 0."""
+    logits = torch.randn(300, generator=torch.Generator().manual_seed(0)) * 30
+    assert reachable(logits, **how) == {int(logits.argmax())}
+
+
 def test_filters_keep_what_they_say():
     logits = torch.tensor([0.1, 0.4, 0.05, 0.25, 0.2]).log()
     assert reachable(logits, temperature=1.0) == {0, 1, 2, 3, 4}

@@ -88,6 +88,13 @@ def test_logits_that_are_not_finite_stop_the_run(tokenizer):
         engine.generate(make_requests([4]))
 
 
+@pytest.mark.parametrize("replace_last", [False, True])
+def test_a_hook_that_forces_forces_something(replace_last):
+    row = Row(0, 0, 0, 0, 0, [0], Scribe({5: Forced((), replace_last=replace_last)}))
+    with pytest.raises(PluginError, match="hook Scribe forces no token; return None where it forces none"):
+        row.accept(5, 0.0, {1}, 10)
+
+
 def test_a_hook_may_not_end_a_completion(tokenizer):
     row = Row(0, 0, 0, 0, 0, [0], Scribe({5: Forced((7, 1))}))
     with pytest.raises(

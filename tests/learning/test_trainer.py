@@ -269,12 +269,11 @@ def test_two_trainings_in_one_process(tmp_path, ctx):
     assert not equal(results[0], results[1])
 
 
-def test_an_accelerator_of_another_kind_is_replaced(tmp_path, ctx, compute):
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-
-    AcceleratorState._reset_state(reset_partial_state=True)
-    Accelerator(cpu=True, mixed_precision="bf16")
+def test_a_launchers_variables_mean_nothing(tmp_path, ctx, compute, monkeypatch):
+    """``devices`` says how many processes there are; a cluster's job has these set for others."""
+    launcher = {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    for name, value in launcher.items():
+        monkeypatch.setenv(name, value)
     train(make_model("causal"), sft(), settings(max_steps=1), compute=compute, seed=0, workdir=tmp_path, ctx=ctx)
 
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, GenerationConfig
 
 from selfstudy.errors import ModelError
+from selfstudy.models.format import read_format
 from selfstudy.models.load import (
     family,
     fill_id,
@@ -247,6 +248,20 @@ def test_a_sentencepiece_model_goes_with_the_tokenizer(saved, tmp_path, monkeypa
     monkeypatch.chdir(base)  # where one of somebody else's may lie
     save_model(model, tokenizer, tmp_path / "without", {})
     assert not (tmp_path / "without" / "spiece.model").exists()
+
+
+@pytest.mark.parametrize("damage", [{"num_attention_heads": 3}, {"hidden_size": "abc"}])
+def test_a_config_that_makes_no_sense_is_named(folder, damage):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | damage))
+    with pytest.raises(ModelError, match=r"config\.json cannot be used"):
+        load_config(folder)
+
+
+def test_a_damaged_form_is_named(folder):
+    (folder / "selfstudy.json").write_text('{"notation": "ang')
+    with pytest.raises(ModelError, match=r"selfstudy\.json: cannot be read .*; mend it, or remove it"):
+        read_format(folder)
 
 
 def test_a_sentencepiece_model_alone_says_what_reads_it(folder):

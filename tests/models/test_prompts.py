@@ -153,7 +153,7 @@ def test_chat_needs_a_template_that_takes_the_messages():
 @pytest.mark.parametrize(
     ("tree", "message"),
     [
-        ({"template": "Answer this:"}, r"prompt: settings: template lacks \{question\}"),
+        ({"template": "Answer this:"}, r"prompt: template lacks \{question\}"),
         ({"template": "{question} {answer}"}, r"template has \{answer\}; there are \{question\} and \{id\}"),
         ({"template": "{question.__class__} {question}"}, r"template has \{question.__class__\}"),
         ({"template": "{question} {question!r}"}, r"template has \{question!r\}"),

@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import BartConfig, BartForConditionalGeneration, GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
 from selfstudy.evaluation.ledger import forward_flops, training_flops
+from selfstudy.models.lora import Adapter, LoraSettings
 from selfstudy.models.stacks import stacks
 from tests.fakes import tiny_llama, tiny_t5
 
@@ -47,3 +48,16 @@ def test_estimates_are_what_is_counted_to_5_per_cent(name: str, training: bool) 
     assert estimated == pytest.approx(counted.get_total_flops() - beyond, rel=0.05)
     matrices = times * 2 * decoder.parameters * (own if encoder is None else completion)
     assert matrices > 0.3 * estimated  # so that attention alone does not pass
+
+
+@pytest.mark.parametrize("name", ["llama", "t5", "bart"])
+def test_lora_adds_its_own_matrices_alone(name: str) -> None:
+    """The library's wrapper has the weight that it wraps, which is to be counted once."""
+    model: PreTrainedModel = MODELS[name]()
+    before = stacks(model)
+    Adapter(model, LoraSettings(rank=2), seed=0)
+    added = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    after = stacks(model)
+    assert sum(s.parameters for s in after if s) == sum(s.parameters for s in before if s) + added
+    if before[1] is not None and after[1] is not None:
+        assert before[1].parameters < after[1].parameters < 1.2 * before[1].parameters

@@ -130,6 +130,46 @@ def test_what_cannot_work_is_said_before_any_compute(table: Path) -> None:
     assert not (Path("selfstudy-runs") / "artifacts").exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("preference.guard.evry=20", "preference.guard.evry is not a setting; did you mean 'every'?"),
+        (
+            "preference.guard=on",
+            "preference.guard: a mapping of settings is needed, or Input should be 'off' (received 'on')",
+        ),
+        (
+            "preference.guard={every: 0}",
+            "preference.guard.every: Input should be greater than or equal to 1 (received 0)",
+        ),
+        (
+            "problems.labelled=none",
+            "problems.labelled: Input should be a valid integer, or Input should be a valid number, or Input should be "
+            "'all' (received 'none')",
+        ),
+        (
+            "sft.lora={targets: q_proj}",
+            "sft.lora.targets: Input should be 'all-linear', or Input should be a valid tuple (received 'q_proj')",
+        ),
+        (
+            "problems.train.count=-5",
+            "problems.train: word_problems: count: Input should be greater than or equal to 1 (received -5)",
+        ),
+        ("problems.transfer={a: {name: svap}}", "problems.transfer.a: unknown name 'svap'; did you mean 'svamp'?"),
+        ("evaluation.ks=[1, 0]", "evaluation.ks.1: Input should be greater than or equal to 1 (received 0)"),
+        ("recipe=pretrain", "recipe: pretrain needs pretraining.mixture and pretraining.max_steps"),
+    ],
+)
+def test_a_wrong_setting_is_named_once_as_the_user_knows_it(change: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        prepare("quickstart", [change])
+    assert str(caught.value) == f"quickstart: {message}"
+
+
+def test_a_guard_that_is_off_is_turned_on_by_its_settings() -> None:
+    assert prepare("flan_t5_large_gsm8k", ["preference.guard.every=7"], download=False).config.preference.guard != "off"
+
+
 def test_a_plan_that_is_only_looked_at_fetches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 

@@ -19,6 +19,7 @@ _BLOCK = 256
 # Sums of weights are exact in integers, and so the same in whatever order a device adds them up: the largest weight
 # counts 2⁴⁴, so that those of 2¹⁸ tokens fit into 64 bits.
 _ONE = 2.0**44
+_COLD = 1e-6  # below it, all of the probability is one token's, and logits may overflow
 
 
 def uniforms(keys: Sequence[int], positions: Sequence[int]) -> npt.NDArray[np.float64]:
@@ -48,7 +49,7 @@ def draw(
     Args:
         logits: (S, V).
         uniform: (S,) float64 in (0, 1); not used, and may be None, where ``temperature`` is 0.
-        temperature: 0 takes the most likely token.
+        temperature: 0, or next to it, takes the most likely token.
         top_k: Keep that many of the most likely tokens.
         top_p: Of those, keep the smallest set of the most likely whose tempered probability reaches this.
 
@@ -56,7 +57,7 @@ def draw(
         Tokens (S,), and their untempered, unfiltered log-probabilities (S,) in float32.
     """
     logits = logits.float()
-    if temperature == 0:
+    if temperature < _COLD:
         tokens = logits.argmax(-1)
     else:
         assert uniform is not None
@@ -72,7 +73,8 @@ def _filtered(logits: Tensor, top_k: int | None, top_p: float | None) -> Tensor:
             values, tokens = values[:, :top_k], tokens[:, :top_k]
         parts = (values.double().softmax(-1) * _ONE).round().long()
         # A set that falls short by less than rounding has reached it.
-        values = values.masked_fill(parts.cumsum(-1) - parts >= (top_p - 2.0**-24) * _ONE, -torch.inf)
+        wanted = max((top_p - 2.0**-24) * _ONE, 1)  # the most likely token is always there
+        values = values.masked_fill(parts.cumsum(-1) - parts >= wanted, -torch.inf)
     elif top_k is not None and top_k < logits.shape[-1]:
         values, tokens = logits.topk(top_k, -1)
     else:

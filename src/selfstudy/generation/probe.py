@@ -15,6 +15,7 @@ from selfstudy.generation.decoder import Decoder, evaluating, ragged
 from selfstudy.learning.logprobs import decoder_start
 from selfstudy.models.attention import OTHERS, noting_windows
 from selfstudy.models.compute import out_of_memory
+from selfstudy.models.stacks import decoder_layers
 
 Chunked = Sequence[Sequence[int]]
 
@@ -71,7 +72,7 @@ def probe(model: PreTrainedModel) -> Facts:
             f"{type(model).__name__}: logits of ragged rows differ from those of plain forward passes by {error:.2g} "
             f"of their size, so that what is drawn would depend on its batch; {OTHERS}"
         )
-    layers = getattr(model.config, "num_decoder_layers", None) or model.config.get_text_config().num_hidden_layers
+    layers = decoder_layers(model)
     if len(decoder.cache.layers) != layers:
         raise ModelError(
             f"{type(model).__name__}: {len(decoder.cache.layers)} of {layers} layers attend; what others remember of a "

@@ -50,7 +50,7 @@ class Row:
             limit: Tokens of a completion; what a hook forces beyond is cut.
 
         Raises:
-            PluginError: The hook forces a token that ends a completion.
+            PluginError: The hook forces nothing, or a token that ends a completion.
         """
         self.cached += len(self.pending)
         self.tokens.append(token)
@@ -63,6 +63,8 @@ class Row:
             self.logprob += logprob
             self.pending = [token]
         else:
+            if not forced.token_ids:
+                raise PluginError(f"hook {type(self.hook).__name__} forces no token; return None where it forces none")
             self._force(forced.token_ids, forced.replace_last, token, logprob, limit)
             if any(written in stop for written in forced.token_ids):
                 raise PluginError(

@@ -98,7 +98,7 @@ def load_checkpoint(workdir: Path, model: nn.Module, optimizer: torch.optim.Opti
     changed += [name for name in (MODEL, OPTIMIZER) if not changed and sha256(path / name) != state["sha256"][name]]
     if changed:
         raise StorageError(
-            f"{path / changed[0]} is not as it was written: a disk's fault; delete {path} to go on from what was before"
+            f"{path / changed[0]} is not as it was written: a disk's fault; delete {path} to start again"
         )
     parameters = _trainable(model)
     if {name: value.shape for name, value in weights.items()} != {name: p.shape for name, p in parameters.items()}:

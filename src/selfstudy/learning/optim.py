@@ -130,7 +130,7 @@ class OptimSettings(Settings):
         floor in the very last step.
         """
         assert self.learning_rate != "auto"
-        warmup = math.ceil(self.warmup_ratio * total_steps)
+        warmup = math.ceil(self.warmup_ratio * total_steps - 1e-9)  # 0.07 × 100 is 7
         if step <= warmup:
             return self.learning_rate * step / warmup
         progress = (step - warmup) / (total_steps - warmup)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -25,7 +24,7 @@ from selfstudy.learning.optim import OptimSettings, make_optimizer
 from selfstudy.learning.order import Order
 from selfstudy.learning.sharding import shard, unshard, whole
 from selfstudy.learning.train_log import Record, TrainLog
-from selfstudy.learning.world import World, make_accelerator, started
+from selfstudy.learning.world import World, started
 from selfstudy.models.attention import flat
 from selfstudy.models.compute import Compute, out_of_memory
 from selfstudy.models.load import family
@@ -186,13 +185,12 @@ def _prepare(
     """Return what all steps need, and how many are done."""
     settings = settings.of(model)
     costs = stacks(model)  # before anything is sharded
-    accelerator = make_accelerator(compute.device)
     if settings.sharding == "fsdp":
         model.to("cpu")
         world.spread(model)
         model = shard(model, world, compute.device)
     else:
-        model.to(torch.device("cuda", world.rank) if compute.device == "cuda" else accelerator.device)
+        model.to(torch.device("cuda", world.rank) if compute.device == "cuda" else "cpu")
         world.spread(model)
     optimizer = make_optimizer(model, settings)
     state = load_checkpoint(workdir, model, optimizer) or State(0, settings.tokens_per_batch)
@@ -200,7 +198,7 @@ def _prepare(
     owners = [item.group for item in items] if settings.order == "grouped" else range(len(items))
     order = Order(owners, None if settings.order == "given" else seed)
     planned = settings.total_steps(len(objective.items))
-    shared = (model, objective, settings, compute, seed, planned, order, world, accelerator, optimizer, costs)
+    shared = (model, objective, settings, compute, seed, planned, order, world, optimizer, costs)
     return _Run(*shared, state.tokens_per_batch), state.step
 
 
@@ -216,7 +214,6 @@ class _Run:
     planned: int
     order: Order
     world: World
-    accelerator: Accelerator
     optimizer: torch.optim.Optimizer
     stacks: tuple[Stack, Stack | None]
     tokens_per_batch: int
@@ -250,7 +247,7 @@ def _step(run: _Run, step: int) -> Record:
     found = _gradients(run, step, batch)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     sums = torch.stack([sum(found.losses, torch.zeros((), device=model.device)), *found.metrics.values()])
-    counts = torch.tensor([found.tokens, found.positions, found.flops], device=model.device)
+    counts = torch.tensor([found.tokens, found.positions, found.flops])
     world.add_up([sums])
     world.add_up([counts])
     if world.size > 1 and settings.sharding == "none":
@@ -258,9 +255,9 @@ def _step(run: _Run, step: int) -> Record:
     rate = settings.rate(step + 1, run.planned)
     for part_of_optimizer in run.optimizer.param_groups:
         part_of_optimizer["lr"] = rate
-    norm = whole(run.accelerator.clip_grad_norm_(trained, settings.max_grad_norm))
+    norm = whole(torch.nn.utils.clip_grad_norm_(trained, settings.max_grad_norm))
     # The one place where the host waits for the device; nothing has been changed yet.
-    values: list[float] = torch.cat([norm[None], sums, torch.stack([norm, *found.losses])[1:]]).tolist()
+    values: list[float] = torch.stack([norm, *sums, *found.losses]).tolist()
     shown, losses = values[: 1 + len(sums)], values[1 + len(sums) :]
     if not all(map(math.isfinite, shown[:2])):  # in all processes
         raise _not_finite(run, step, batch, found.parts, losses, shown[0])
@@ -331,7 +328,7 @@ def _accumulate(run: _Run, step: int, batch: Sequence[int]) -> tuple[_Sums | Non
                 loss, measured = objective.loss(logps, rows, part, total)
                 # Gradients of a sharded model are averaged.
                 weight = (world.size if number < len(parts) else 0) if sharded else 1
-                run.accelerator.backward(loss * weight)
+                torch.autograd.backward(loss * weight)
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
-import signal
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -22,14 +21,11 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState, PartialState
-from accelerate.utils import GradientAccumulationPlugin
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from selfstudy.errors import TrainingError
-from selfstudy.models.load import is_tied, keep_untied
+from selfstudy.errors import SelfstudyError, TrainingError, ending, portable
+from selfstudy.models.load import fuse_activations, is_tied, keep_untied
 from selfstudy.models.processes import start_process
 from selfstudy.plugins import import_files, imported_files
 
@@ -118,20 +114,6 @@ def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
         yield bucket
 
 
-def make_accelerator(device: str) -> Accelerator:
-    """Make an accelerator for ``device``, whatever an earlier training in this process used.
-
-    Accelerate keeps one state per process. Precision is left out of it: it follows from ``compute``.
-    """
-    before = PartialState._shared_state
-    differs = bool(before) and PartialState().device.type != device
-    if differs or (AcceleratorState._shared_state and AcceleratorState().mixed_precision != "no"):
-        AcceleratorState._reset_state(reset_partial_state=True)
-    # Without a plug-in an environment variable would divide the gradients.
-    once = GradientAccumulationPlugin(num_steps=1)
-    return Accelerator(cpu=device == "cpu", mixed_precision="no", gradient_accumulation_plugin=once)
-
-
 # What a process does: rank's world, and the model with weights that are not yet the first one's.
 Follow = Callable[[World, PreTrainedModel], None]
 
@@ -147,7 +129,7 @@ def started(size: int, model: PreTrainedModel, device: str, follow: Follow) -> I
         follow: Must be picklable; a script that comes here must do so below ``if __name__ == "__main__"``.
 
     Raises:
-        TrainingError: Another process failed; with its words.
+        SelfstudyError: Of another process, as it was there; or a TrainingError that says how that process ended.
     """
     if size == 1:
         yield World()
@@ -177,11 +159,8 @@ def started(size: int, model: PreTrainedModel, device: str, follow: Follow) -> I
             _await(others)
             _meet(World(0, size), str(meeting), device)
             yield World(0, size)
-        except BaseException as error:
-            said = _words(others) if isinstance(error, RuntimeError) else ""
-            if said:  # that a connection closed is a symptom
-                raise TrainingError(f"a training process failed: {said}") from error
-            raise
+        except RuntimeError as error:  # such as a connection that closed, since somebody is gone
+            raise _cause(others) or error from None
         finally:
             _end(others)
 
@@ -190,19 +169,20 @@ def _await(others: Sequence[tuple[BaseProcess, Connection]]) -> None:
     """Wait until all others are ready to meet: whoever is not there by then would be waited for without end.
 
     Raises:
-        TrainingError: One failed; with its words.
+        SelfstudyError: One failed.
     """
     for process, connection in others:
         try:
             said = connection.recv()
         except (EOFError, OSError):
             process.join()
+            why = "" if process.exitcode and process.exitcode < 0 else " and said why above"
             raise TrainingError(
-                f"a training process (process {process.pid}) ended with status {process.exitcode} before it began, and "
-                'said why above; a script of your own must start a run below `if __name__ == "__main__":`'
+                f"a training process (process {process.pid}) {ending(process.exitcode or 0)} before it began{why}; "
+                'a script of your own must start a run below `if __name__ == "__main__":`'
             ) from None
         if said != _READY:
-            raise TrainingError(f"a training process failed: {said}")
+            raise said
 
 
 def _meet(world: World, meeting: str, device: str) -> None:
@@ -235,10 +215,9 @@ def _follow(
         _meet(world, meeting, device)
         follow(world, model)
         dist.destroy_process_group()
-    except BaseException as error:
-        with suppress(OSError):
-            connection.send(f"{type(error).__name__}: {error}")
-        raise
+    except Exception as error:
+        with suppress(OSError):  # nobody is left to hear it
+            connection.send(portable(error))
 
 
 def _built(kind: type[PreTrainedModel], config: Any, tied: bool) -> PreTrainedModel:
@@ -248,20 +227,25 @@ def _built(kind: type[PreTrainedModel], config: Any, tied: bool) -> PreTrainedMo
         output: Any = model.get_output_embeddings()
         output.weight = nn.Parameter(output.weight.detach().clone())
         keep_untied(model)
+    fuse_activations(model)
     return model
 
 
-def _words(others: Sequence[tuple[BaseProcess, Connection]]) -> str:
-    """Return what the processes said before they failed, a cause before what follows from it."""
-    said: list[str] = []
+def _cause(others: Sequence[tuple[BaseProcess, Connection]]) -> Exception | None:
+    """Return why another process failed; where several did, what is no mere consequence of that."""
+    found: list[Exception] = []
     for process, connection in others:
         with suppress(EOFError, OSError):
             while connection.poll(1):
-                said.append(str(connection.recv()))
+                if isinstance(said := connection.recv(), Exception):
+                    found.append(said)
         if process.exitcode and process.exitcode < 0:
-            said.append(f"process {process.pid} was killed by {signal.Signals(-process.exitcode).name}")
-    causes = [words for words in said if words != _READY]
-    return min(causes, key=lambda words: "onnection" in words, default="")
+            found.append(TrainingError(f"a training process (process {process.pid}) {ending(process.exitcode)}"))
+
+    def rank(error: Exception) -> tuple[bool, bool]:  # that a connection closed is what the others notice
+        return not isinstance(error, SelfstudyError), "onnection" in str(error)
+
+    return min(found, key=rank, default=None)
 
 
 def _end(others: Sequence[tuple[BaseProcess, Connection]]) -> None:

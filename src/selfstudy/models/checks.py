@@ -40,10 +40,11 @@ def check(
 
 def _check_rows(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
     token, highest = max(tokenizer.get_vocab().items(), key=lambda item: (item[1], item[0]))
-    if highest >= config.vocab_size:
+    rows = config.get_text_config().vocab_size
+    if highest >= rows:
         raise ModelError(
-            f"the tokenizer has token {token!r} with id {highest}, but the model has {config.vocab_size} embedding "
-            f"rows (ids 0 to {config.vocab_size - 1}); they do not belong together, or tokens were added without "
+            f"the tokenizer has token {token!r} with id {highest}, but the model has {rows} embedding "
+            f"rows (ids 0 to {rows - 1}); they do not belong together, or tokens were added without "
             "training rows for them. Embeddings are never resized here: use the tokenizer that came with the model"
         )
 
@@ -68,7 +69,7 @@ def _check_eos(tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def _check_positions(config: PreTrainedConfig, new: int) -> None:
-    limit = getattr(config, "max_position_embeddings", None)
+    limit = getattr(config.get_text_config(), "max_position_embeddings", None)
     if limit is not None and new > limit:  # T5 counts relative distances and has none
         raise ModelError(
             f"sampling.max_new_tokens={new} is more than the {limit} positions of the {config.model_type} model, which "

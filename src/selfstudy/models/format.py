@@ -92,11 +92,19 @@ def bind(settings: FormatSettings, tokenizer: PreTrainedTokenizerBase, family: F
 
 
 def read_format(folder: Path) -> FormatSettings:
-    """Read the form that a model folder remembers; the defaults where it remembers none."""
+    """Read the form that a model folder remembers; the defaults where it remembers none.
+
+    Raises:
+        ModelError: The file is damaged.
+    """
     path = folder / FORMAT_FILE
     if not path.is_file():
         return FormatSettings()
-    return FormatSettings.parse(json.loads(path.read_text(encoding="utf-8")), str(path))
+    try:
+        tree = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"{path}: cannot be read ({error}); mend it, or remove it for the default form") from None
+    return FormatSettings.parse(tree, str(path))
 
 
 def tokenizer_text(problem: Problem, settings: FormatSettings, family: Family) -> str:

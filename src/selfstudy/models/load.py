@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 from transformers import (
@@ -80,7 +81,7 @@ def load_config(path: Path) -> PreTrainedConfig:
         )
     try:
         return AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
         raise ModelError(
             f"{path}: config.json cannot be used: {_first_line(error)} (architectures that bring their own code are "
             "refused; transformers must know model_type)"

@@ -9,7 +9,7 @@ from selfstudy.evaluation.ledger import Stack
 from selfstudy.models.load import family
 
 # Layers of a decoder that see the prompt's tokens rather than its own, in T5 and in BART.
-_OF_PROMPT = ("EncDecAttention.k", "EncDecAttention.v", "encoder_attn.k_proj", "encoder_attn.v_proj")
+_OF_PROMPT = ("EncDecAttention.k.", "EncDecAttention.v.", "encoder_attn.k_proj.", "encoder_attn.v_proj.")
 
 
 def stacks(model: PreTrainedModel) -> tuple[Stack, Stack | None]:
@@ -18,16 +18,23 @@ def stacks(model: PreTrainedModel) -> tuple[Stack, Stack | None]:
     output = model.get_output_embeddings()
     parameters = {"decoder": 0, "encoder": 0}
     encoder = model.get_encoder() if family(model) == "seq2seq" else None
-    encoding = set(encoder.modules()) if encoder is not None else set()
-    for name, module in model.named_modules():
-        weight = getattr(module, "weight", None)
-        if module is output or isinstance(module, nn.Embedding) or weight is None or weight.ndim != 2:
-            continue
-        parameters["encoder" if module in encoding or name.endswith(_OF_PROMPT) else "decoder"] += weight.numel()
+    encoding = {id(parameter) for parameter in encoder.parameters()} if encoder is not None else set()
+    looked_up = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    looked_up.add(id(output.weight))
+    for name, parameter in model.named_parameters():  # LoRA's own matrices among them
+        if parameter.ndim == 2 and id(parameter) not in looked_up:
+            of_prompt = id(parameter) in encoding or any(part in name for part in _OF_PROMPT)
+            parameters["encoder" if of_prompt else "decoder"] += parameter.numel()
     heads = getattr(config, "num_heads", None) or getattr(config, "decoder_attention_heads", config.num_attention_heads)
     size = getattr(config, "d_kv", None) or getattr(config, "head_dim", None) or config.hidden_size // heads
-    layers = getattr(config, "num_decoder_layers", None) or getattr(config, "decoder_layers", config.num_hidden_layers)
-    decoder = Stack(parameters["decoder"], layers, heads * size, output.weight.numel())
+    decoder = Stack(parameters["decoder"], decoder_layers(model), heads * size, output.weight.numel())
     if encoder is None:
         return decoder, None
     return decoder, Stack(parameters["encoder"], config.num_hidden_layers, heads * size)
+
+
+def decoder_layers(model: PreTrainedModel) -> int:
+    """Return how many layers the decoder (or causal model) has; T5 and BART have names of their own for them."""
+    config = model.config.get_text_config()
+    names = ("num_decoder_layers", "decoder_layers", "num_hidden_layers")
+    return next(int(count) for name in names if (count := getattr(config, name, None)))

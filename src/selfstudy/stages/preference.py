@@ -39,6 +39,13 @@ from selfstudy.types import Context, Group, Pair, Problem
 _HALVED = "reference_halved.json"
 
 
+def _guard(value: Any) -> Any:
+    """Take ``false`` for off; settings that were merged into ``off`` turn the guard on."""
+    if isinstance(value, Mapping) and value.get("name") == "off":
+        return {key: setting for key, setting in value.items() if key != "name"}
+    return "off" if value is False else value
+
+
 class PreferenceSettings(LimitedSettings):
     """How the policy learns from pairs: for 100 steps where nothing is said.
 
@@ -54,9 +61,7 @@ class PreferenceSettings(LimitedSettings):
     batch_size: Annotated[int, Field(ge=1)] = 32
     dropout: Literal["model", "off"] = "off"  # the reference has none either
     loss: LossSpec = default_loss()
-    guard: Annotated[GuardSettings | Literal["off"], BeforeValidator(lambda v: "off" if v is False else v)] = (
-        GuardSettings()
-    )
+    guard: Annotated[GuardSettings | Literal["off"], BeforeValidator(_guard)] = GuardSettings()
 
     @model_validator(mode="after")
     def _guard_fits(self) -> Self:
