@@ -18,7 +18,7 @@ from rich.text import Text
 import selfstudy
 from selfstudy.asking import coloured, find_model, sample_to_file, show_scores, show_solutions
 from selfstudy.cli import main
-from selfstudy.errors import ConfigError, DataError, ModelError
+from selfstudy.errors import ConfigError, DataError
 from selfstudy.exporting import export_step
 from selfstudy.models.format import read_format
 from selfstudy.models.load import load_model, load_tokenizer, save_model
@@ -79,8 +79,9 @@ def test_models_are_found_by_run_step_and_folder() -> None:
         find_model("mine:dpo1", ROOT)
     with pytest.raises(ConfigError, match="no run 'mein' below .*; there are: mine"):  # noqa: RUF043
         find_model("mein", ROOT)
-    with pytest.raises(ModelError, match="not a model folder"):
-        find_model("mine:pairs-1", ROOT).solver("x", seed=0, temperature=0, calculator=True)
+    for step in ("problems", "pairs-1"):
+        with pytest.raises(ConfigError, match=f"run mine has no model '{step}'; known: dpo-1, dpo-st-1, sft"):
+            find_model(f"mine:{step}", ROOT)
 
 
 def test_a_run_goes_before_a_folder_of_the_same_name() -> None:
@@ -100,6 +101,13 @@ def test_a_model_that_is_not_made_yet(tmp_path: Path) -> None:
         find_model("half", tmp_path)
     with pytest.raises(ConfigError, match="step 'pairs-1' of run half has not been carried out yet; carry it out"):
         export_step("half", "pairs-1", tmp_path / "out.jsonl", tmp_path)
+
+
+def test_samples_are_not_drawn_for_a_place_that_cannot_hold_them(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is a folder; name a file in it"):
+        sample_to_file("mine", "svamp", tmp_path, n=1, temperature=1, calculator=True, seed=0, root=ROOT)
+    with pytest.raises(ConfigError, match="is a model without a run, so 'test' must be a source"):
+        find_model("tiny-llama", tmp_path).problems("test")
 
 
 def test_problems_are_splits_or_sources() -> None:

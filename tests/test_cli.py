@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import typer
 
+import selfstudy
 from selfstudy.cli import app, main
 
 
@@ -36,6 +37,11 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
         ),
         (["plan", "quickstart", "verifier=numerc"], "unknown name 'numerc'; did you mean 'numeric'?"),
         (["plan", "quickstart", "model=lama-tiny"], "did you mean 'llama-tiny'"),
+        (["plan", "quickstart", "problems.train={name: tabular, path: none.csv}"], "none.csv: no such file (looked in"),
+        (["plan", "gsm8k_tiny", "problems.train.path=none"], "none: no such file or folder (path of gsm8k"),
+        (["init", "."], "a folder, and a file is needed"),
+        (["evaluate", "tiny-llama"], "tiny-llama is a model without a run, so 'test' must be a source of problems"),
+        (["sample", "tiny-llama", "svamp", "--out", "."], "--out . is a folder; name a file in it"),
         (["solve", "nothing", "q"], "there are: none; --root names another folder; nor is 'nothing' a model folder"),
     ],
 )
@@ -51,3 +57,33 @@ def test_errors_say_what_to_do(
     output = capsys.readouterr()
     assert message in " ".join(output.err.split())
     assert "Traceback" not in output.err
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"selfstudy {selfstudy.__version__}\n"
+
+
+def test_the_root_is_an_option_everywhere(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = ["--root", "some where"]
+    settings = ["problems.train.count=40", "problems.labelled=9", "problems.dev.count=2", "problems.test.count=2"]
+    assert run("run", "quickstart", *settings, "--until", "problems", "--name", "mine", *place) == 0
+    assert (tmp_path / "some where" / "runs" / "mine").is_dir()
+    assert "solve mine" not in capsys.readouterr().out
+    assert run("plan", "quickstart", *settings, *place) == 0
+    assert "exists" in capsys.readouterr().out
+    assert run("status", "mine", *place) == 0
+
+
+def test_what_a_model_that_is_not_here_takes_is_not_made_up(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("plan", "quickstart", "model=google/flan-t5-base") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "not on this machine yet: model google/flan-t5-base, which the run downloads" in shown
+    assert "problems: dev 200" in shown
+    assert "can be told once these are here" in shown

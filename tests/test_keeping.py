@@ -295,7 +295,7 @@ def test_what_no_run_needs_is_listed_and_stays(
     collect(ROOT, delete=False)
     shown = capsys.readouterr().out
     assert {word for line in shown.splitlines() for word in line.split() if word in before} == littered()
-    assert "3 of what lies in" in " ".join(shown.split())
+    assert "3 below selfstudy-runs/artifacts that no run needs" in " ".join(shown.split())
     assert "gc --delete" in shown
     assert names() == before
 
@@ -310,7 +310,7 @@ def test_only_that_is_removed(littered: Callable[[], set[str]], capsys: pytest.C
     again()
     assert verified("mine") == 0
     collect(ROOT, delete=True)
-    assert "0 of what lies in" in flat(capsys)
+    assert "there is nothing below" in flat(capsys)
 
 
 def test_nothing_is_removed_while_something_is_made(littered: Callable[[], set[str]]) -> None:
@@ -325,5 +325,5 @@ def test_nothing_is_removed_while_something_is_made(littered: Callable[[], set[s
 
 def test_a_root_without_anything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     collect(tmp_path / "none", delete=True)
-    assert "0 of what lies in" in flat(capsys)
+    assert "there is nothing below" in flat(capsys)
     assert not (tmp_path / "none").exists()

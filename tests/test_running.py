@@ -99,7 +99,7 @@ def test_whoever_shares_the_cores_is_told(
     monkeypatch.setattr(running, "cores", lambda: 8)
     selfstudy.run(config, [f"compute.threads={threads}"], name="causal", until="problems")
     shown = flat(capsys.readouterr().out)
-    assert ("7.5 of 8 cores have been busy so far" in shown) is said
+    assert ("a load of 7.5 on 8 cores" in shown) is said
 
 
 def test_a_second_process_is_told_who_carries_out_the_run_and_changes_nothing(config: str) -> None:

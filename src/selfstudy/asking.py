@@ -74,9 +74,14 @@ class Model:
         try:
             spec = parse_spec(FAMILY, parse_yaml(name, "problems"))
         except ValueError as error:
-            splits = sorted(p.stem for p in self.data.path.glob("*.jsonl")) if self.data else []
+            if self.data is None:
+                raise ConfigError(
+                    f"{self.folder.name} is a model without a run, so '{name}' must be a source of problems, such as "
+                    f"svamp or {{name: tabular, path: test.csv}}: {error}"
+                ) from None
+            splits = ", ".join(sorted(path.stem for path in self.data.path.glob("*.jsonl")))
             raise ConfigError(
-                f"problems '{name}': neither a split of the run ({', '.join(splits)}) nor a source: {error}"
+                f"problems '{name}': neither a split of the run ({splits}) nor a source: {error}"
             ) from None
         problems, _ = read_problems(load_source(spec), on_bad_rows="refuse")
         return problems
@@ -180,7 +185,7 @@ def find_model(name: str, root: Path = DEFAULT_ROOT) -> Model:
         raise ConfigError(f"{error}; nor is '{name}' a model folder, with a config.json") from None
     config = Config.parse(results.settings, str(results.folder / "config.yaml"))
     step, problems = results.step(model or "best"), results.step("problems")
-    if step is None:
+    if step is None or not (step.kind == "best" or step.name in results.models):
         raise ConfigError(f"run {run} has no model '{model}'{did_you_mean(model, results.models)}")
     if step.artifact is None:
         made = [f"{run}:{known}" for known in results.models if (one := results.step(known)) and one.artifact]
@@ -197,6 +202,8 @@ def sample_to_file(
     model: str, source: str, out: Path, *, n: int, temperature: float, calculator: bool, seed: int, root: Path
 ) -> None:
     """Draw n samples of every problem and write them with their verdicts as JSON lines."""
+    if out.is_dir():
+        raise ConfigError(f"--out {out} is a folder; name a file in it")
     asked = find_model(model, root)
     problems = asked.problems(source)
     out.parent.mkdir(parents=True, exist_ok=True)  # before the work, not after it

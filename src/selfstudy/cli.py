@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +23,28 @@ app = typer.Typer(
 ConfigName = Annotated[str, typer.Argument(help="A packaged config, such as quickstart, or the path of a YAML file.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings to change: rounds=3 preference.loss.beta=0.2 …")]
 Root = Annotated[Path, typer.Option(help="Where artifacts and runs lie.")]
+RunRoot = Annotated[Path | None, typer.Option(help="Where artifacts and runs are to lie; the same as root=….")]
+
+
+def _overrides(given: list[str] | None, root: Path | None) -> list[str]:
+    return [*(given or ()), *([f"root={json.dumps(str(root))}"] if root is not None else ())]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from selfstudy import __version__
+
+        typer.echo(f"selfstudy {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
@@ -31,11 +54,12 @@ def run(
     until: Annotated[str | None, typer.Option(help="Stop after this step.")] = None,
     only: Annotated[str | None, typer.Option(help="Carry out this step alone.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
+    root: RunRoot = None,
 ) -> None:
     """Carry out a run, or continue it: what exists is not made again."""
     from selfstudy.running import run
 
-    run(config, overrides or [], until=until, only=only, name=name)
+    run(config, _overrides(overrides, root), until=until, only=only, name=name)
 
 
 @app.command()
@@ -43,11 +67,12 @@ def pretrain(
     config: ConfigName,
     overrides: Overrides = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
+    root: RunRoot = None,
 ) -> None:
     """Make a base model from the mixture of a config's section pretraining, and score it."""
     from selfstudy.running import run
 
-    run(config, ["recipe=pretrain", *(overrides or [])], name=name)
+    run(config, ["recipe=pretrain", *_overrides(overrides, root)], name=name)
 
 
 @app.command()
@@ -66,23 +91,23 @@ def init(
 
 
 @app.command()
-def plan(config: ConfigName, overrides: Overrides = None) -> None:
+def plan(config: ConfigName, overrides: Overrides = None, root: RunRoot = None) -> None:
     """Show the steps of a run, which of them exist, and a forecast of the work, before any compute."""
     from selfstudy.running import show_plan
 
-    show_plan(config, overrides or [])
+    show_plan(config, _overrides(overrides, root))
 
 
 @app.command()
 def status(
     run: Annotated[str | None, typer.Argument(help="A run's name or folder; all runs if left out.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Show how far a run is, living or dead, and its results so far."""
     from selfstudy.running import show_status
 
-    show_status(run, root, as_json=json)
+    show_status(run, root, as_json=as_json)
 
 
 @app.command()
@@ -128,7 +153,7 @@ def sample(
     n: Annotated[int, typer.Option(min=1, help="Samples a problem.")] = 1,
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.7,
     calculator: Annotated[bool, typer.Option(help="Whether the calculator writes results.")] = True,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the samples.")] = 0,
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Draw solutions of any problems from a trained model."""
@@ -141,14 +166,13 @@ def sample(
 def evaluate(
     model: Annotated[str, typer.Argument(help="A run, RUN:MODEL, or a model folder.")],
     problems: Annotated[
-        str | None,
-        typer.Argument(help="A problem source; or one of the run's splits: dev, test, a transfer set."),
+        str, typer.Argument(help="A problem source; or one of the run's splits: dev, test, a transfer set.")
     ] = "test",
     samples: Annotated[int, typer.Option(min=0, help="Samples a problem besides the greedy one, for pass@k.")] = 0,
     temperature: Annotated[float, typer.Option(min=0, help="Of those samples.")] = 0.7,
     calculator: Annotated[bool, typer.Option(help="Whether the calculator writes results.")] = True,
-    seed: int = 0,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the samples.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Score a trained model: greedy accuracy with its interval, and pass@k where samples are asked for."""
@@ -156,12 +180,12 @@ def evaluate(
 
     show_scores(
         model,
-        problems or "test",
+        problems,
         samples=samples,
         temperature=temperature,
         calculator=calculator,
         seed=seed,
-        as_json=json,
+        as_json=as_json,
         root=root,
     )
 
@@ -169,15 +193,15 @@ def evaluate(
 @app.command()
 def compare(
     run_a: Annotated[str, typer.Argument(help="A run, for the model it returned, or RUN:MODEL.")],
-    run_b: Annotated[str, typer.Argument(help="The other; differences are its minus the first's.")],
+    run_b: Annotated[str, typer.Argument(help="The other; differences are second minus first.")],
     split: Annotated[str | None, typer.Option(help="One split alone, such as test.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Compare two runs problem by problem: paired intervals, McNemar's test, cost, and the settings that differ."""
     from selfstudy.comparing import show_comparison
 
-    show_comparison(run_a, run_b, root, split=split, as_json=json)
+    show_comparison(run_a, run_b, root, split=split, as_json=as_json)
 
 
 @app.command()
@@ -186,13 +210,13 @@ def solve(
     question: Annotated[str | None, typer.Argument(help="Asked for if left out.")] = None,
     calculator: Annotated[bool, typer.Option(help="Whether the calculator writes results.")] = True,
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.0,
-    json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each question.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each question.")] = False,
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Ask a trained model a question and see the calculator work."""
     from selfstudy.asking import show_solutions
 
-    show_solutions(model, question, calculator=calculator, temperature=temperature, root=root, as_json=json)
+    show_solutions(model, question, calculator=calculator, temperature=temperature, root=root, as_json=as_json)
 
 
 @app.command()

@@ -5,7 +5,6 @@ Both read plans, events and manifests alone; neither runs anything that a run's 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,8 @@ from rich.markup import escape
 from selfstudy.console import console
 from selfstudy.errors import StorageError
 from selfstudy.report.results import find_run, read_plan, store_of
+from selfstudy.report.state import read_events
+from selfstudy.storage import DEFAULT_ROOT
 from selfstudy.storage.artifacts import Artifact, Store
 
 # An artifact, an attempt at one, and what is left of a removal that was cut short.
@@ -64,17 +65,9 @@ def verify_run(run: str, root: Path) -> bool:
 
 
 def _made(folder: Path) -> set[str]:
-    """Return the names of the artifacts that a run has had, by its events; a line that cannot be read says nothing."""
-    path = folder / "events.jsonl"
-    found: set[str] = set()
-    for line in path.read_bytes().splitlines() if path.is_file() else ():
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(event, dict) and event.get("event") in ("step_finished", "step_skipped"):
-            found.add(str(event.get("artifact")))
-    return found
+    """Return the names of the artifacts that a run has had, by its events."""
+    events = read_events(folder / "events.jsonl")
+    return {str(event.get("artifact")) for event in events if event["event"] in ("step_finished", "step_skipped")}
 
 
 def collect(root: Path, *, delete: bool) -> None:
@@ -96,8 +89,13 @@ def collect(root: Path, *, delete: bool) -> None:
         console.print(f"{_size(entry) / 1e6:10,.1f} MB  {escape(entry.name)}")
         if delete:
             store.discard(entry.name)
-    said = "removed" if delete else "could be removed: selfstudy gc --delete"
-    console.print(f"{len(garbage)} of what lies in {escape(str(store.folder))}, which {len(plans)} runs use, {said}")
+    where = f"below {escape(str(store.folder))} that no run needs ({len(plans)} runs use what lies there)"
+    if not garbage:
+        console.print(f"there is nothing {where}")
+        return
+    option = "" if root == DEFAULT_ROOT else f" --root {escape(str(root))}"
+    said = "removed" if delete else f"to remove them: selfstudy gc --delete{option}"
+    console.print(f"{len(garbage)} {where}; {said}", soft_wrap=True)
 
 
 def _entries(store: Store) -> Iterator[Path]:

@@ -98,7 +98,8 @@ class Plan:
         """
         found = self.find(name)
         if found is None:
-            raise ConfigError(f"no step named '{name}'{did_you_mean(name, (s.name for s in self.steps))}")
+            shown = (step.name for step in self.steps if "part_of" not in step.about)
+            raise ConfigError(f"no step named '{name}'{did_you_mean(name, shown)}")
         return found
 
     def find(self, name: str) -> Step | None:

@@ -22,6 +22,7 @@ from selfstudy.pipeline import run as run_steps
 from selfstudy.recipes.prepare import Prepared, prepare
 from selfstudy.report.results import PlannedStep, Results, find_run, read_results, results_table
 from selfstudy.report.rounds import completed_round
+from selfstudy.report.state import last_event
 from selfstudy.storage import DEFAULT_ROOT
 from selfstudy.storage.artifacts import Artifact
 from selfstudy.tracking import Tracker
@@ -101,8 +102,9 @@ def _others_busy(compute: Compute) -> str:
     if compute.device != "cpu" or compute.threads == 1 or load < cores() / 2:
         return ""
     return (
-        f"{load:.1f} of {cores()} cores have been busy so far, and where other programs keep them so, threads wait: "
-        "compute.threads=1 may be several times faster. It counts in the names of artifacts: state it from the start"
+        f"other programs use this machine (a load of {load:.1f} on {cores()} cores), and threads wait for each other "
+        "then: compute.threads=1 may be several times faster. It counts in the names of artifacts: set it before the "
+        "first run"
     )
 
 
@@ -127,7 +129,8 @@ def _sinks(prepared: Prepared, *, quiet: bool) -> Iterator[Callable[[str, Mappin
 
 
 def _show_end(prepared: Prepared, results: Results) -> None:
-    console.print(results_table(results))
+    if results.scores:
+        console.print(results_table(results))
     best = results.step("best")
     if best and best.artifact:
         console.print(f"best model ({results.chosen}): {best.artifact.path}")
@@ -163,7 +166,7 @@ def show_plan(config: str, overrides: Sequence[str] = ()) -> None:
     table = Table(title=f"{prepared.name}: {count_shown(prepared.plan.steps)} steps", title_justify="left")
     for heading in ("step", "state", "work"):
         table.add_column(heading, overflow="fold")
-    disk = 0
+    disk, known = 0, not prepared.missing
     for step in prepared.plan.steps:
         store, kind, fingerprint = prepared.store, step.stage.kind, step.fingerprint
         forecast = step.stage.forecast(sizes)
@@ -173,14 +176,19 @@ def show_plan(config: str, overrides: Sequence[str] = ()) -> None:
             disk += forecast.disk
             state = "[cyan]to continue[/]" if fingerprint and store.unfinished(kind, fingerprint) else "to do"
         if "part_of" not in step.about:
-            table.add_row(escape(step.name), state, forecast.work)
+            table.add_row(escape(step.name), state, forecast.work if known else "")
     console.print(table)
     for what in prepared.missing:
         console.print(f"[yellow]not on this machine yet:[/] {escape(what)}")
     for message in prepared.warnings:
         console.print(f"[yellow]warning:[/] {escape(message)}")
-    console.print(f"problems: {', '.join(f'{name} {n:,}' for name, n in sizes.problems.items())}")
-    console.print(f"disk still to be written: about {disk / 1e6:,.0f} MB")
+    if sizes.problems:
+        console.print(f"problems: {', '.join(f'{name} {n:,}' for name, n in sizes.problems.items())}")
+    console.print(
+        f"disk still to be written: about {disk / 1e6:,.0f} MB"
+        if known
+        else "the work, and the disk that it takes, can be told once these are here"
+    )
 
 
 def show_status(run: str | None, root: Path, *, as_json: bool = False) -> None:
@@ -237,7 +245,7 @@ def _status(folder: Path) -> dict[str, Any]:
 
 def _state(folder: Path) -> dict[str, Any]:
     """Return how far a run is, as JSON; a damaged one must not hide the others."""
-    state = {"run": folder.name, "last_event": _last(folder)}
+    state = {"run": folder.name, "last_event": last_event(folder / "events.jsonl")}
     try:
         steps = read_results(folder).steps
     except StorageError as error:
@@ -254,15 +262,8 @@ def _progress_of(folder: Path) -> str:
 
 
 def _last_event(folder: Path) -> str:
-    last = _last(folder)
-    return f"last event {last['event']} {time.time() - last['time']:.0f} s ago" if last else "not started"
-
-
-def _last(folder: Path) -> dict[str, Any] | None:
-    path = folder / "events.jsonl"
-    # A line that a killed process did not finish has no newline yet.
-    lines = (
-        [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")] if path.exists() else []
-    )
-    last: dict[str, Any] | None = json.loads(lines[-1]) if lines else None
-    return last
+    last = last_event(folder / "events.jsonl")
+    if last is None:
+        return "not started"
+    said = f"last event {escape(last['event'])} {time.time() - last['time']:.0f} s ago"
+    return f"{said}: {escape(str(last['message']))}" if last["event"] == "run_stopped" and last.get("message") else said

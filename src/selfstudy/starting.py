@@ -98,7 +98,9 @@ def write_config(path: Path, out: Path, given: Mapping[str, str]) -> Findings:
     try:
         _try(text, str(out))
     except DataError as error:
-        raise DataError(f"{error}{_repeats(found)}") from None
+        bad = f" (the first that cannot: {found.bad[0]})" if found.bad else ""
+        usable = f"{len(found.problems):,} of the {found.rows:,} rows of {path} can be used{bad}"
+        raise DataError(f"{usable}: {error}{_repeats(found)}") from None
     out.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(out, text.encode())
     if not found.solutions:

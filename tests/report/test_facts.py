@@ -71,6 +71,14 @@ def test_what_is_damaged_is_named_and_the_rest_is_there(copied: Path) -> None:
     assert facts.browser.shown == facts.browser.total
 
 
+@pytest.mark.parametrize("config", ["- a\n", "seed: abc\n", "a: [", ""])
+def test_a_damaged_config_hides_nothing_else(copied: Path, config: str) -> None:
+    (copied / "config.yaml").write_text(config)
+    facts = gather(copied)
+    assert facts.changes
+    assert bool(facts.notes) == (config in ("- a\n", "a: ["))
+
+
 def test_without_a_tokenizer_the_rest_is_there(copied: Path) -> None:
     for file in (copied.parents[1] / "artifacts").glob("*/tokenizer.json"):
         file.write_text("{".ljust(file.stat().st_size))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from selfstudy.report.state import read_events, read_state
+from selfstudy.report.state import last_event, read_events, read_state
 
 START = {"event": "run_started", "config": "quickstart", "overrides": ["rounds=1", "a={b: c}"], "steps": 3}
 
@@ -64,6 +64,18 @@ def test_lines_that_are_being_written_or_torn_are_left_out(tmp_path: Path) -> No
     run = run_with(tmp_path, START, begun("sft"), {"event": "train_step", "loss": 1}, tail='{"tim\n{"time": 1, "eve')
     assert [event["event"] for event in read_events(run / "events.jsonl")] == ["run_started", "step_started"]
     assert read_state(run, 1, 3).step == "sft"
+
+
+@pytest.mark.parametrize("line", ["xyz", '{"event": "x"}', "5", '{"time": 1}', '{"event": 5, "time": 1}'])
+def test_what_is_no_event_is_left_out(tmp_path: Path, line: str) -> None:
+    run = run_with(tmp_path, START, begun("sft"), tail=f"{line}\n")
+    assert last_event(run / "events.jsonl") == {"time": 1_700_000_001.0, **begun("sft")}
+    assert read_state(run, 1, 3).step == "sft"
+
+
+def test_an_event_that_lacks_what_it_tells_hides_nothing(tmp_path: Path) -> None:
+    run = run_with(tmp_path, {"event": "run_started"}, {"event": "step_started"}, {"event": "run_stopped"})
+    assert read_state(run, 0, 3).word == "failed"
 
 
 def test_no_events_at_all(tmp_path: Path) -> None:

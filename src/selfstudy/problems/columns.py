@@ -10,7 +10,7 @@ from pathlib import Path
 from selfstudy.errors import DataError, did_you_mean
 from selfstudy.judging.answers import DEFAULT_FINDER, normalise
 from selfstudy.judging.notation import find_annotations
-from selfstudy.problems.rows import FieldError, Row, read_rows, text_of
+from selfstudy.problems.rows import BadRow, FieldError, Row, read_rows, text_of
 
 # In order of preference. A name also counts where it ends in one of these: "math_question", "correctAnswer".
 _QUESTION = ("question", "problem", "prompt", "query", "instruction", "input", "task", "exercise", "text", "body")
@@ -108,14 +108,16 @@ def survey_columns(path: Path) -> tuple[int, list[Column]]:
         DataError: It cannot be read, or holds no row.
     """
     columns: dict[str, Column] = {}
-    rows = 0
+    rows, bad = 0, ""
     for row in read_rows(path):
         rows += 1
-        if isinstance(row, Row):
+        if isinstance(row, BadRow):
+            bad = bad or f"; the first of {rows:,} that cannot be used: {row}"
+        else:
             for name in row.values:
                 columns.setdefault(name, Column(name)).take(row)
     if not columns:
-        raise DataError(f"{path}: holds no row with columns")
+        raise DataError(f"{path}: holds no row with columns{bad}")
     return rows, list(columns.values())
 
 

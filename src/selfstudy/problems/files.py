@@ -32,6 +32,10 @@ class Hub:
     patterns: tuple[str, ...]
 
 
+class AbsentError(DataError):
+    """A published data set is not on this machine."""
+
+
 class PublishedSource(ProblemSource):
     """A source whose files others publish."""
 
@@ -78,7 +82,7 @@ def locate(
             return tuple(local / name for name in names)
         looked = f"no {', '.join(names)} in {local}"
     if hub is None:
-        raise DataError(
+        raise AbsentError(
             f"{folder}: not found ({looked}, and the Hub does not have it); set SELFSTUDY_DATA to a folder that "
             f"holds {', '.join(f'{folder}/{name}' for name in names)}, or give its path: setting"
         )
@@ -86,7 +90,7 @@ def locate(
         return found
     remedy = f"set SELFSTUDY_DATA to a folder that holds {folder}/, or give its path: setting ({looked})"
     if not download:
-        raise DataError(f"{folder}: {hub.repo} is not on this machine yet; a run downloads it, or {remedy}")
+        raise AbsentError(f"{folder}: {hub.repo} is not on this machine yet; a run downloads it, or {remedy}")
     return _download(folder, hub, remedy)
 
 

@@ -111,6 +111,8 @@ def read_rows(path: Path, needed: tuple[str, ...] = ()) -> Iterator[Row | BadRow
     Raises:
         DataError: The file is missing, of another format, damaged as a whole, or lacks a needed column.
     """
+    if path.is_dir():
+        raise DataError(f"{path}: a folder, and a file is needed")
     readers = {".jsonl": _read_jsonl, ".json": _read_json, ".csv": _read_csv, ".parquet": _read_parquet}
     reader = readers.get(path.suffix.lower())
     if reader is None:

@@ -35,10 +35,10 @@ def split_labelled(
         ConfigError: ``labelled`` is neither a positive count nor a fraction up to 1.
     """
     solved = [problem.id for problem in problems if problem.solution is not None]
-    wanted = len(solved) if labelled == "all" else _count(labelled, len(problems), "labelled")
+    wanted = len(solved) if labelled == "all" else _count(labelled, len(problems), "problems.labelled")
     if wanted > len(solved) or not solved:
         raise DataError(
-            f"labelled: {labelled} needs {max(wanted, 1)} problems with solutions, but only {len(solved)} of "
+            f"problems.labelled: {labelled} needs {max(wanted, 1)} problems with solutions, but only {len(solved)} of "
             f"{len(problems)} have one; lower it, or add solutions"
         )
     chosen = frozenset(_ranked(solved, seed, "labelled")[:wanted])
@@ -64,9 +64,10 @@ def hold_out(
         DataError: Nothing would be left.
         ConfigError: ``size`` is neither a positive count nor a fraction up to 1.
     """
-    count = _count(size, len(problems), purpose)
+    where = f"problems.{purpose}"
+    count = _count(size, len(problems), where)
     if count >= len(problems):
-        raise DataError(f"{purpose}: holding out {count} of {len(problems)} problems leaves none; lower {purpose}")
+        raise DataError(f"{where}: holding out {count} of {len(problems)} problems leaves none; lower it, or add some")
     held = frozenset(_ranked([problem.id for problem in problems], seed, purpose)[:count])
     return [p for p in problems if p.id not in held], [p for p in problems if p.id in held]
 

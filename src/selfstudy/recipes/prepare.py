@@ -17,7 +17,7 @@ import torch
 import yaml
 
 from selfstudy.config import differing, load_tree, parse_yaml
-from selfstudy.errors import ConfigError, DataError, ModelError
+from selfstudy.errors import ConfigError, ModelError
 from selfstudy.models.checks import check
 from selfstudy.models.format import bind
 from selfstudy.models.load import MODEL_FILES, family, load_config, load_tokenizer
@@ -25,6 +25,7 @@ from selfstudy.models.presets import build, find_preset
 from selfstudy.models.resolve import Resolved, packaged_models, resolve
 from selfstudy.pipeline import Leaf, Plan, leaf
 from selfstudy.plugins import PluginSpec
+from selfstudy.problems.files import AbsentError
 from selfstudy.problems.sources import load_source
 from selfstudy.recipes.bench import Bench
 from selfstudy.recipes.config import Config
@@ -67,7 +68,7 @@ class Prepared:
         """Read the problems, into a folder that is thrown away, and weigh the model: what a forecast needs."""
         step = self.plan.step("problems")
         with tempfile.TemporaryDirectory() as scratch:
-            counts = step.stage.run({}, Path(scratch), SILENT)["problems"] if not self.missing else {}
+            counts = step.stage.run({}, Path(scratch), SILENT)["problems"] if step.fingerprint is not None else {}
         return Sizes(counts, self.model_bytes)
 
     @contextmanager
@@ -142,6 +143,8 @@ def prepare(
     data = _data("data", config.problems.sources(), root, download, missing)
     corpus = _data("corpus", [part.source for part in config.mixture], root, download, missing)
     found = resolve(config.model, download=download)
+    if found.kind == "hub" and found.path is None:
+        missing.append(f"model {config.model}, which the run downloads")
     bench = Bench(config, data, corpus, _base_model(config, found, root))
     recipe = importlib.import_module(f"selfstudy.recipes.{config.recipe}")
     plan: Plan = recipe.plan(config, bench)
@@ -159,7 +162,7 @@ def _data(name: str, sources: Sequence[PluginSpec], root: Path, download: bool, 
             if download:
                 source.download()
             files.extend(source.files())
-        except DataError as error:
+        except AbsentError as error:
             if download:
                 raise
             absent.append(str(error))

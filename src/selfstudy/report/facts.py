@@ -138,11 +138,13 @@ def gather(run: Path) -> Facts:
     done = count_shown(step for step in results.steps if step.artifact is not None)
     state = read_state(run, done, count_shown(results.steps))
     config_text = ""
-    config: dict[str, Any] = {}
     with _noting(notes):
         config_text = (run / "config.yaml").read_text(encoding="utf-8")
-        config = yaml.safe_load(config_text) or {}
-    seed = int(config.get("seed", 0))
+    if config_text and not results.settings:
+        notes.append(f"{run / 'config.yaml'} holds no settings; run again to write it anew")
+    config = dict(results.settings)
+    seed = config.get("seed", 0)
+    seed = seed if isinstance(seed, int) else 0
     found: list[Change] = []
     with _noting(notes):
         found = changes(results, seed)

@@ -113,7 +113,7 @@ def preference_panels(training: Training) -> list[Panel]:
         if all(line.points for line in lines)
     ]
     if training.looks:
-        seen = Series("held-out problems", [Point(look["step"], look["yield"]) for look in training.looks])
+        seen = Series("problems of dev", [Point(look["step"], look["yield"]) for look in training.looks])
         title = f"{training.name}: distinct right solutions a problem, as the guard saw it"
         drawn.append(over_steps(title, [seen], unit="solutions", used=used))
     return drawn

@@ -9,6 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from selfstudy.errors import ConfigError
 from selfstudy.report import words
 from selfstudy.report.facts import Facts, gather
 from selfstudy.report.figures import health_panels, loss_panels, preference_panels, score_panels, yield_panels
@@ -26,9 +27,13 @@ def write_report(run: Path, out: Path | None = None) -> Path:
         out: The file; ``report.html`` in the run's folder by default.
 
     Raises:
+        ConfigError: ``out`` is a folder.
         StorageError: The run's plan cannot be read. What else cannot be read stands in the report.
     """
     path = out or run / FILE_NAME
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder; name a file in it")
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, render(gather(run)).encode())
     return path
 

@@ -60,8 +60,8 @@ def read_state(run: Path, done: int, steps: int) -> State:
     where = f" at {step}" if step else ""
     if "run_stopped" in ended:
         stopped = ended["run_stopped"]
-        error = ": ".join(part for part in (stopped["error"], stopped["message"]) if part)
-        if stopped["error"] == "KeyboardInterrupt":
+        error = ": ".join(str(part) for part in (stopped.get("error"), stopped.get("message")) if part)
+        if stopped.get("error") == "KeyboardInterrupt":
             message = f"It was interrupted{where}, {when}: {counted}. The same command continues it."
             return State("interrupted", message, None, step, command)
         message = f"It failed{where}, {when}: {counted}. The same command continues it once the cause is mended."
@@ -77,26 +77,36 @@ def read_events(path: Path) -> list[Event]:
     """Read the events but those of single optimizer steps; a line that is being written, or is none, is left out."""
     if not path.is_file():
         return []
-    events = []
     with path.open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n") and _MANY not in line:
-                try:
-                    event = json.loads(line)
-                except ValueError:  # torn by a crash of the machine; the others still say what happened
-                    continue
-                events.append(event)
-    return events
+        return [event for line in file if _MANY not in line and (event := _event(line)) is not None]
+
+
+def last_event(path: Path) -> Event | None:
+    """Return what happened last, a single optimizer step perhaps."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+    return next((event for line in reversed(lines) if (event := _event(line)) is not None), None)
+
+
+def _event(line: bytes) -> Event | None:
+    """Return the event of a line; None for one that is torn: the others still say what happened."""
+    try:
+        event = json.loads(line) if line.endswith(b"\n") else None
+    except ValueError:
+        return None
+    whole = (
+        isinstance(event, dict) and isinstance(event.get("event"), str) and isinstance(event.get("time"), int | float)
+    )
+    return event if whole else None
 
 
 def _unfinished(events: Sequence[Event]) -> str | None:
     begun = [event for event in events if event["event"] in ("step_started", "step_finished")]
-    return begun[-1]["step"] if begun and begun[-1]["event"] == "step_started" else None
+    return str(begun[-1].get("step")) if begun and begun[-1]["event"] == "step_started" else None
 
 
 def _command(name: str, started: Event) -> str:
     """Return the command line of a run; a name of its own is told where the config does not give it."""
-    config, overrides = started["config"], started["overrides"]
+    config, overrides = str(started.get("config")), map(str, started.get("overrides") or ())
     words = ["selfstudy", "run", config, *overrides]
     return shlex.join(words if name == Path(config).stem else [*words, "--name", name])
 

@@ -47,7 +47,7 @@ class JudgeGold(Stage):
                 firsts.setdefault(verdict.outcome, verdict)
         for outcome, said, remedy in (
             ("unparsed", "finds no answer in", "or a finder of it, that reads answers as the solutions state them"),
-            ("wrong", "calls wrong", "whose right answers these are, or mend the solutions"),
+            ("wrong", "calls wrong", "that accepts these solutions, or correct them"),
         ):
             if 2 * outcomes[outcome] > outcomes.total():
                 first = firsts[outcome]

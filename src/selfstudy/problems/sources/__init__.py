@@ -90,7 +90,9 @@ def read_problems(
     if bad and on_bad_rows == "refuse":
         more = f"\n… {len(bad)} bad rows in all" if len(bad) > _SHOWN else ""
         shown = "\n".join(map(str, bad[:_SHOWN]))
-        raise DataError(f"{shown}{more}\nmend them, or set on_bad_rows: skip to leave them out and have them listed")
+        raise DataError(
+            f"{shown}{more}\nmend them; a run can also leave them out, and list them: problems.on_bad_rows: skip"
+        )
     if not problems:
         why = f"; all {len(bad)} rows are bad, the first: {bad[0]}" if bad else ""
         raise DataError(f"{_name(source)}: no problems{why}")
