@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+from itertools import takewhile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from importlib import resources
@@ -56,8 +57,8 @@ INTRODUCTION = """\
 - An unknown setting, a value out of range and a plug-in that does not exist are errors that name the place and the
   nearest known word. The resolved config is saved with the run (`runs/NAME/config.yaml`).
 - Every setting counts in the fingerprints of the stages it reaches, so a change makes exactly those artifacts anew.
-  `root` and other paths, `checkpoint_every`, `devices`, `price_per_hour` and `track` change no result and count
-  nowhere.
+  `root` and other paths, `checkpoint_every`, `verifier_timeout`, `compute.devices`, `price_per_hour` and `track` change no
+  result and count nowhere.
 
 Environment: `SELFSTUDY_DATA` is the folder of the benchmark data sets (also read from `.env`). Models and data sets
 that are not on the machine come from the Hugging Face Hub, whose own variables (`HF_HOME`, `HF_TOKEN`,
@@ -153,7 +154,9 @@ def _configs() -> str:
     lines = ["## Packaged configs and models\n", "| config | |", "|---|---|"]
     for name in packaged_configs():
         text = (resources.files("selfstudy") / "configs" / f"{name}.yaml").read_text(encoding="utf-8")
-        comment = " ".join(line[1:].strip() for line in text.split("\n") if line.startswith("#"))
+        comments = [line[1:] for line in text.split("\n") if line.startswith("#")]
+        prose = takewhile(lambda line: not line.startswith("   "), comments)  # commands are set in
+        comment = " ".join(line.strip() for line in prose)
         lines.append(f"| `{name}` | {_cell(re.split(r'(?<=[.:]) (?=[A-Z])', comment)[0])} |")
     models, shapes = (_listed([f"`{name}`" for name in names]) for names in (packaged_models(), PRESETS))
     lines.append(
@@ -179,6 +182,8 @@ def _table(settings: type[Settings]) -> str:
         if not text:
             raise ValueError(f"{settings.__name__}.{name} is not described under Attributes of its class")
         kind = _type(settings, field, field.annotation, field.metadata)
+        if field.default == "auto" and "`auto`" not in kind:  # a validator puts a value in its place
+            kind += ", or `auto`"
         lines.append(f"| `{name}` | {_cell(kind)} | {_cell(_default(field))} | {_cell(_plain(text))} |")
     return "\n".join(lines) + "\n" if settings.model_fields else "No settings.\n"
 
