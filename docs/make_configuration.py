@@ -8,10 +8,10 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-from itertools import takewhile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from importlib import resources
+from itertools import takewhile
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -57,8 +57,8 @@ INTRODUCTION = """\
 - An unknown setting, a value out of range and a plug-in that does not exist are errors that name the place and the
   nearest known word. The resolved config is saved with the run (`runs/NAME/config.yaml`).
 - Every setting counts in the fingerprints of the stages it reaches, so a change makes exactly those artifacts anew.
-  `root` and other paths, `checkpoint_every`, `verifier_timeout`, `compute.devices`, `price_per_hour` and `track` change no
-  result and count nowhere.
+  `root` and other paths, `checkpoint_every`, `verifier_timeout`, `compute.devices`, `price_per_hour` and `track` change
+  no result and count nowhere.
 
 Environment: `SELFSTUDY_DATA` is the folder of the benchmark data sets (also read from `.env`). Models and data sets
 that are not on the machine come from the Hugging Face Hub, whose own variables (`HF_HOME`, `HF_TOKEN`,
@@ -157,7 +157,7 @@ def _configs() -> str:
         comments = [line[1:] for line in text.split("\n") if line.startswith("#")]
         prose = takewhile(lambda line: not line.startswith("   "), comments)  # commands are set in
         comment = " ".join(line.strip() for line in prose)
-        lines.append(f"| `{name}` | {_cell(re.split(r'(?<=[.:]) (?=[A-Z])', comment)[0])} |")
+        lines.append(f"| `{name}` | {_cell(re.split(r'(?<=[.:]) (?=[A-Z])', comment)[0].removesuffix(':'))} |")
     models, shapes = (_listed([f"`{name}`" for name in names]) for names in (packaged_models(), PRESETS))
     lines.append(
         f"\n`model` is one of the base models that come along, {models}; a folder; a Hub id (`org/name`, "

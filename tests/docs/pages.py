@@ -66,6 +66,8 @@ def parse(arguments: list[str]) -> None:
     """Parse a command as the command line would, without carrying it out."""
     group = typer.main.get_command(app)
     assert isinstance(group, TyperGroup)
+    if arguments == ["--version"]:
+        return
     assert arguments[0] in group.commands, arguments
     if arguments[1:]:  # running text may name a verb alone
         group.commands[arguments[0]].make_context(arguments[0], arguments[1:])
