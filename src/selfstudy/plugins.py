@@ -2,7 +2,7 @@
 
 ``numeric``, or ``{name: numeric, tolerance: 1e-3}``, is class ``Numeric`` in the family's folder, file ``numeric.py``.
 ``./my_check.py``, or ``{name: ./my_check.py, strict: true}``, is a user's own file with exactly one public class; its
-hash enters the fingerprint. A plug-in is a frozen settings class with one method.
+hash enters the fingerprint. A plug-in is a frozen settings class with one or a few methods.
 """
 
 from __future__ import annotations

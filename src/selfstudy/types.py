@@ -95,7 +95,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One prompt with its completions: the unit of training; in sampling it is a request.
+    """One prompt with its completions: the unit of training; sampling's counterpart is a request.
 
     Attributes:
         problem_id: Whose prompt it is; named in errors.

@@ -35,9 +35,8 @@ from selfstudy.types import Group
 
 # The method of a sharded model that stands in for label_logps.
 ENTRY = "selfstudy_label_logps"
-# Logits that are in memory at a time (float32: 128 MiB).
 _SHORTER = "lower max_prompt_tokens or max_completion_tokens, which leave out what is longer"
-_LOGITS = 2**25
+_LOGITS = 2**25  # in memory at a time (float32: 128 MiB)
 
 
 @dataclass(frozen=True, slots=True)

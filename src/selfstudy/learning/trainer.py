@@ -103,10 +103,10 @@ def train(
         raise TrainingError("nothing to learn from: there is not one example or pair")
     if settings.sharding == "fsdp" and after_step is not None:
         raise TrainingError("a sharded model cannot be looked at while it learns; set preference.guard=off")
-    shared = (objective, settings, compute, seed, workdir)
-    follow = partial(_follow, *shared, after_step is not None, ctx.checkpoint_every)
+    job = _Job(objective, settings, compute, seed, workdir)
+    follow = partial(_follow, job, after_step is not None, ctx.checkpoint_every)
     with started(settings.devices, model, compute.device, follow) as world:
-        run, done = _prepare(*shared, world, model)
+        run, done = _prepare(job, world, model)
         stopped = False
         with (
             TrainLog(workdir, done) as log,
@@ -144,77 +144,80 @@ def train(
     return TrainFacts(done, stopped, tokens, positions, flops, halved, log.records[-1])
 
 
-def _follow(
-    objective: Objective,
-    settings: OptimSettings,
-    compute: Compute,
-    seed: int,
-    workdir: Path,
-    watched: bool,
-    checkpoint_every: int,
-    world: World,
-    model: PreTrainedModel,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What every process of a training is told."""
+
+    objective: Objective
+    settings: OptimSettings
+    compute: Compute
+    seed: int
+    workdir: Path
+
+
+def _follow(job: _Job, watched: bool, checkpoint_every: int, world: World, model: PreTrainedModel) -> None:
     """Take a share of each step in another process than the first."""
-    compute.apply()
-    if settings.lora is not None:
-        Adapter(model, settings.lora, seed)
-    run, done = _prepare(objective, settings, compute, seed, workdir, world, model)
+    job.compute.apply()
+    if job.settings.lora is not None:
+        Adapter(model, job.settings.lora, job.seed)
+    run, done = _prepare(job, world, model)
     stopped = False
-    with in_training(run.model, settings):
+    with in_training(run.model, job.settings):
         while done < run.planned and not stopped:
             _step(run, done)
             done += 1
             stopped = watched and world.agree(False)
             if run.model is not model and done % checkpoint_every == 0 and done < run.planned:
                 state = State(done, run.tokens_per_batch)
-                save_checkpoint(workdir, state, run.model, run.optimizer, write=False)
+                save_checkpoint(job.workdir, state, run.model, run.optimizer, write=False)
         if run.model is not model:
             unshard(run.model, model)
 
 
-def _prepare(
-    objective: Objective,
-    settings: OptimSettings,
-    compute: Compute,
-    seed: int,
-    workdir: Path,
-    world: World,
-    model: PreTrainedModel,
-) -> tuple[_Run, int]:
+def _prepare(job: _Job, world: World, model: PreTrainedModel) -> tuple[_Run, int]:
     """Return what all steps need, and how many are done."""
-    settings = settings.of(model)
+    settings, device = job.settings.of(model), job.compute.device
     costs = stacks(model)  # before anything is sharded
     if settings.sharding == "fsdp":
         model.to("cpu")
         world.spread(model)
-        model = shard(model, world, compute.device)
+        model = shard(model, world, device)
     else:
-        model.to(torch.device("cuda", world.rank) if compute.device == "cuda" else "cpu")
+        model.to(torch.device("cuda", world.rank) if device == "cuda" else device)
         world.spread(model)
     optimizer = make_optimizer(model, settings)
-    state = load_checkpoint(workdir, model, optimizer) or State(0, settings.tokens_per_batch)
-    items = objective.items
+    state = load_checkpoint(job.workdir, model, optimizer) or State(0, settings.tokens_per_batch)
+    items = job.objective.items
     owners = [item.group for item in items] if settings.order == "grouped" else range(len(items))
-    order = Order(owners, None if settings.order == "given" else seed)
-    planned = settings.total_steps(len(objective.items))
-    shared = (model, objective, settings, compute, seed, planned, order, world, optimizer, costs)
-    return _Run(*shared, state.tokens_per_batch), state.step
+    run = _Run(
+        job=job,
+        settings=settings,
+        model=model,
+        optimizer=optimizer,
+        world=world,
+        order=Order(owners, None if settings.order == "given" else job.seed),
+        planned=settings.total_steps(len(items)),
+        stacks=costs,
+        tokens_per_batch=state.tokens_per_batch,
+    )
+    return run, state.step
 
 
 @dataclass(slots=True)
 class _Run:
-    """What stays the same over the steps of one training, but for ``tokens_per_batch``, which memory may halve."""
+    """What stays the same over the steps of one training, but for ``tokens_per_batch``, which memory may halve.
 
-    model: PreTrainedModel
-    objective: Objective
+    Attributes:
+        settings: The job's, those that are ``auto`` resolved for the model.
+    """
+
+    job: _Job
     settings: OptimSettings
-    compute: Compute
-    seed: int
-    planned: int
-    order: Order
-    world: World
+    model: PreTrainedModel
     optimizer: torch.optim.Optimizer
+    world: World
+    order: Order
+    planned: int
     stacks: tuple[Stack, Stack | None]
     tokens_per_batch: int
 
@@ -305,7 +308,7 @@ def _gradients(run: _Run, step: int, batch: Sequence[int]) -> _Sums:
 
 def _accumulate(run: _Run, step: int, batch: Sequence[int]) -> tuple[_Sums | None, Sequence[int]]:
     """Accumulate gradients; where memory runs out, return None and the items that it was not enough for."""
-    model, objective, world = run.model, run.objective, run.world
+    model, objective, world = run.model, run.job.objective, run.world
     seq2seq, sharded = family(model) == "seq2seq", run.settings.sharding == "fsdp"
     split = partial(micro_batches, objective.groups, objective.items)
     everyones = shares(objective.groups, objective.items, batch, world.size, seq2seq)
@@ -320,10 +323,10 @@ def _accumulate(run: _Run, step: int, batch: Sequence[int]) -> tuple[_Sums | Non
     run.optimizer.zero_grad(set_to_none=True)
     for number, part in enumerate([*parts, *[batch[:1]] * (most - len(parts))]):
         groups, rows = select(objective.groups, [objective.items[index] for index in part])
-        torch.manual_seed(derive(run.seed, "dropout", step, number, *([world.rank] if world.rank else [])))
+        torch.manual_seed(derive(run.job.seed, "dropout", step, number, *([world.rank] if world.rank else [])))
         try:
             with flat(model, encoder=True):  # gradient checkpointing attends once more in the backward pass
-                with autocast(run.compute):
+                with autocast(run.job.compute):
                     logps = logprobs(model, groups)
                 loss, measured = objective.loss(logps, rows, part, total)
                 # Gradients of a sharded model are averaged.
@@ -347,13 +350,13 @@ def _accumulate(run: _Run, step: int, batch: Sequence[int]) -> tuple[_Sums | Non
             continue
         # Outside of the handler, so that the traceback no longer holds the tensors.
         run.optimizer.zero_grad(set_to_none=True)
-        run.compute.release()
+        run.job.compute.release()
         return None, part
     return found, []
 
 
 def _tokens(run: _Run, part: Sequence[int]) -> int:
-    groups, _ = select(run.objective.groups, [run.objective.items[index] for index in part])
+    groups, _ = select(run.job.objective.groups, [run.job.objective.items[index] for index in part])
     seq2seq = family(run.model) == "seq2seq"
     return sum(tokens_of(group, range(len(group.completions)), seq2seq) for group in groups)
 
@@ -370,7 +373,7 @@ def _no_memory(run: _Run, part: Sequence[int]) -> TrainingError:
 
 def _problems(run: _Run, items: Sequence[int]) -> str:
     """Return the problems that items are of."""
-    objective = run.objective
+    objective = run.job.objective
     return listed(objective.groups[objective.items[index].group].problem_id for index in items)
 
 
@@ -385,7 +388,9 @@ def _not_finite(
     bad = [index for part, loss in zip(parts, losses, strict=True) if not math.isfinite(loss) for index in part]
     bad = run.world.joined(bad)
     what = "the loss is not finite" if bad else f"the loss is finite, but not its gradient (norm {norm})"
-    narrow = "" if run.compute.dtype == "float32" else f", or set compute.dtype: float32 (it is {run.compute.dtype})"
+    narrow = (
+        "" if run.job.compute.dtype == "float32" else f", or set compute.dtype: float32 (it is {run.job.compute.dtype})"
+    )
     return _NotFiniteError(
         f"step {step + 1}: {what}; problems in the batch: {_problems(run, bad or batch)}. Look at their completions, "
         f"or lower learning_rate ({run.settings.learning_rate:g}){narrow}"

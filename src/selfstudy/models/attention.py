@@ -244,7 +244,7 @@ def check_window(model: PreTrainedModel, windowed: bool, length: int, remedy: st
     """Refuse rows so long that something sets in which a probe with few tokens could not see.
 
     Args:
-        model: Causal, or of both families.
+        model: Of either family.
         windowed: Whether its attention said that it looks back a limited way only.
         length: Of the longest row.
         remedy: What makes rows shorter.

@@ -210,7 +210,8 @@ def keep_untied(model: PreTrainedModel) -> None:
     """Make sure that a later ``tie_weights()`` leaves an untied output layer alone.
 
     The T5 config class of transformers 5 says ``tie_word_embeddings`` whatever ``config.json`` says; only the weights
-    tell. FSDP ties again on preparation, which would overwrite Flan-T5's output layer with its embedding.
+    tell, and whoever ties again, as lm-eval does, would overwrite Flan-T5's output layer with its
+    embedding.
     """
     if not is_tied(model) and isinstance(model._tied_weights_keys, dict):
         model._tied_weights_keys = {

@@ -29,7 +29,7 @@ class Preset:
 
     Attributes:
         family: Decides the class: Llama for ``causal``, T5 for ``seq2seq``.
-        vocab_size: The published one, or what a tokenizer trained for this shape should have at most.
+        vocab_size: The published one, or what suits the shape; a run trains its tokenizer with its config's.
         shape: Arguments of the config class.
     """
 

@@ -115,8 +115,9 @@ def _fetch(name: str, repo: str, revision: str | None) -> Path:
         raise ModelError(f"model '{name}' is not a Hub id: {error}") from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
         first = str(error).strip().split("\n", 1)[0]
+        pinned = f" --revision {revision}" if revision else ""
         raise ModelError(
             f"model '{name}': there is no folder of that name in {Path.cwd()}, it is not complete in the local cache, "
-            f"and the Hub cannot be reached ({first}). Fetch it where there is a network with `hf download {repo}`, or "
+            f"and the Hub cannot be reached ({first}). Fetch it where there is a network with `hf download {repo}{pinned}`, or "
             "give the path of a folder"
         ) from error
