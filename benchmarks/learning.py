@@ -42,9 +42,10 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 import selfstudy.learning.logprobs
 from selfstudy.errors import DataError
 from selfstudy.learning.groups import collate, micro_batches, select
-from selfstudy.learning.logprobs import decoder_start, logprobs
+from selfstudy.learning.logprobs import logprobs
 from selfstudy.models.compute import DTYPES
 from selfstudy.models.load import load_model, save_model
+from selfstudy.models.plain import decoder_start
 from selfstudy.models.presets import build, find_preset
 from selfstudy.models.tokenizers import Family
 from selfstudy.storage.atomic import publish_folder

@@ -14,7 +14,7 @@ from transformers import (
 from selfstudy.generation.decoder import Decoder
 from selfstudy.generation.engine import Request
 from selfstudy.generation.hooks import Forced
-from selfstudy.learning.logprobs import plain_logprobs
+from selfstudy.models.plain import plain_logprobs
 from tests.fakes import tiny_llama, tiny_t5
 from tests.generation.conftest import LENGTHS, VOCABULARY, Bar, Scribe, make_engine, make_model, make_requests, plain
 

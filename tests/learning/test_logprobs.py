@@ -20,8 +20,9 @@ from transformers import (
 )
 
 from selfstudy.errors import ConfigError, ModelError
-from selfstudy.learning.logprobs import autocast, check_logprobs, check_rows, decoder_start, logprobs, plain_logprobs
+from selfstudy.learning.logprobs import autocast, check_logprobs, check_rows, logprobs
 from selfstudy.models.compute import Compute
+from selfstudy.models.plain import decoder_start, plain_logprobs
 from selfstudy.types import Group
 from tests.fakes import tiny_t5
 from tests.learning.conftest import VOCAB, make_model, random_groups

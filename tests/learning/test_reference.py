@@ -5,10 +5,11 @@ import torch
 
 from selfstudy.errors import StorageError, TrainingError
 from selfstudy.learning import reference
-from selfstudy.learning.logprobs import logprobs, plain_logprobs
+from selfstudy.learning.logprobs import logprobs
 from selfstudy.learning.losses.dpo import Dpo
 from selfstudy.learning.objectives import Preference, group_examples, group_pairs
 from selfstudy.learning.reference import load_reference, reference_logps, save_reference
+from selfstudy.models.plain import plain_logprobs
 from selfstudy.types import Completion, Example, Pair
 from tests.learning.conftest import all_pairs, make_model, random_groups
 

@@ -31,8 +31,8 @@ from selfstudy.generation.attention import (
     causal_bias,
     prompt_bias,
 )
-from selfstudy.learning.logprobs import decoder_start
 from selfstudy.models.attention import Step, attending, flat, parts_of, position_bias
+from selfstudy.models.plain import decoder_start, evaluating
 
 Ints = npt.NDArray[np.int64]
 
@@ -225,19 +225,6 @@ def ragged(model: PreTrainedModel) -> Iterator[None]:
     """Let a model attend as this engine does, in evaluation mode and without gradients; restore it afterwards."""
     with flat(model), evaluating(model):
         yield
-
-
-@contextmanager
-def evaluating(model: PreTrainedModel) -> Iterator[None]:
-    """Put a model in evaluation mode, without gradients; restore each module's mode afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 class _PromptKeys(EncoderDecoderCache):  # type: ignore[misc] # untyped in the library

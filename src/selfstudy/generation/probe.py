@@ -11,10 +11,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from selfstudy.errors import ModelError
-from selfstudy.generation.decoder import Decoder, evaluating, ragged
-from selfstudy.learning.logprobs import decoder_start
+from selfstudy.generation.decoder import Decoder, ragged
 from selfstudy.models.attention import OTHERS, noting_windows
 from selfstudy.models.compute import out_of_memory
+from selfstudy.models.plain import evaluating, plain_logits
 from selfstudy.models.stacks import decoder_layers
 
 Chunked = Sequence[Sequence[int]]
@@ -96,17 +96,8 @@ def _decode(decoder: Decoder, prompts: Chunked, completions: Sequence[Chunked]) 
 
 def _plain(model: PreTrainedModel, prompt: Sequence[int], chunks: Chunked) -> Tensor:
     """Return (steps, V) logits behind the prompt and each chunk, from one forward pass."""
-    completion = [token for chunk in chunks for token in chunk]
     ends = [0, *accumulate(map(len, chunks))]
-    start = decoder_start(model)
-    if start is not None:
-        inputs = torch.tensor([[start, *completion]], device=model.device)
-        prompt_ids = torch.tensor([prompt], device=model.device)
-        logits = model(input_ids=prompt_ids, decoder_input_ids=inputs, use_cache=False).logits[0]
-    else:
-        row = torch.tensor([[*prompt, *completion]], device=model.device)
-        logits = model(input_ids=row, use_cache=False).logits[0, len(prompt) - 1 :]
-    chosen: Tensor = logits[ends].float()
+    chosen: Tensor = plain_logits(model, prompt, [token for chunk in chunks for token in chunk])[ends].float()
     return chosen
 
 

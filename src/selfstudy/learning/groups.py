@@ -250,8 +250,7 @@ def tokens_of(group: Group, completions: Sequence[int], seq2seq: bool) -> int:
 
 def labels_of(groups: Sequence[Group]) -> int:
     """Return how many completion tokens a loss counts."""
-    tokens = sum(len(completion) for group in groups for completion in group.completions)
-    return tokens - sum(stop - start for group in groups for spans in group.uncounted for start, stop in spans)
+    return sum(group.counted(index) for group in groups for index in range(len(group.completions)))
 
 
 def shares(

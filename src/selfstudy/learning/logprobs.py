@@ -31,6 +31,7 @@ from selfstudy.models.attention import (
 )
 from selfstudy.models.compute import Compute
 from selfstudy.models.load import family
+from selfstudy.models.plain import decoder_start, evaluating, plain_logprobs
 from selfstudy.types import Group
 
 # The method of a sharded model that stands in for label_logps.
@@ -200,29 +201,11 @@ def _of_labels(logits: Tensor, labels: Tensor) -> Tensor:
     return -F.cross_entropy(logits.float(), labels, reduction="none")  # log softmax at the labels
 
 
-def decoder_start(model: PreTrainedModel) -> int | None:
-    """Return the decoder's first input token; None for causal models.
-
-    Raises:
-        ModelError: An encoder–decoder model does not say which it is.
-    """
-    if family(model) == "causal":
-        return None
-    for config in (model.generation_config, model.config):
-        token = getattr(config, "decoder_start_token_id", None)
-        if token is not None:
-            return int(token)
-    raise ModelError(
-        f"{_name(model)}: decoder_start_token_id is missing in config.json and generation_config.json; add it (T5: 0)"
-    )
-
-
 def autocast(compute: Compute) -> torch.autocast:
     """Return the context for forward passes: matrix products in ``compute.dtype``, weights stay as they are."""
     return torch.autocast(compute.device, dtype=compute.torch_dtype, enabled=compute.dtype != "float32")
 
 
-@torch.no_grad()
 def check_logprobs(model: PreTrainedModel, tolerance: float = 2e-3) -> bool:
     """Compare ragged groups with plain one-row forward passes on a few random tokens.
 
@@ -245,15 +228,11 @@ def check_logprobs(model: PreTrainedModel, tolerance: float = 2e-3) -> bool:
         return tuple(torch.randint(model.config.get_text_config().vocab_size, (length,), generator=generator).tolist())
 
     groups = [Group("probe-1", draw(7), (draw(5), draw(1), draw(9))), Group("probe-2", draw(3), (draw(4),))]
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         with noting_windows() as windows:
             logprobs(model, groups)
         together, chunked = logprobs(model, groups).logps, logprobs(model, groups, chunk=4).logps
         alone = torch.cat([plain_logprobs(model, group.prompt_ids, c) for group in groups for c in group.completions])
-    finally:
-        model.train(was_training)
     difference = max((together - alone).abs().max().item(), (chunked - alone).abs().max().item())
     if not difference <= tolerance:
         raise ModelError(
@@ -287,21 +266,6 @@ def check_rows(model: PreTrainedModel, groups: Sequence[Group], windowed: bool) 
             f"{listed(over)}: rows of that many tokens exceed the {limit} positions of {_name(model)}; {_SHORTER}"
         )
     check_window(model, windowed, max(lengths.values(), default=0), _SHORTER)
-
-
-def plain_logprobs(model: PreTrainedModel, prompt_ids: Sequence[int], completion: Sequence[int]) -> Tensor:
-    """Compute one completion's token log-probabilities (tokens,) the plain way: one row, all logits, log softmax."""
-    start = decoder_start(model)
-    prompt = torch.tensor([prompt_ids], device=model.device)
-    labels = torch.tensor(completion, device=model.device)
-    if start is None:
-        row = torch.cat([prompt, labels[None]], dim=1)
-        logits = model(input_ids=row, use_cache=False).logits[0, len(prompt_ids) - 1 : -1]
-    else:
-        inputs = torch.tensor([[start, *completion[:-1]]], device=model.device)
-        logits = model(input_ids=prompt, decoder_input_ids=inputs, use_cache=False).logits[0]
-    logps: Tensor = logits.float().log_softmax(-1).gather(1, labels[:, None])[:, 0]
-    return logps
 
 
 def _name(model: PreTrainedModel) -> str:

@@ -118,6 +118,6 @@ def _fetch(name: str, repo: str, revision: str | None) -> Path:
         pinned = f" --revision {revision}" if revision else ""
         raise ModelError(
             f"model '{name}': there is no folder of that name in {Path.cwd()}, it is not complete in the local cache, "
-            f"and the Hub cannot be reached ({first}). Fetch it where there is a network with `hf download {repo}{pinned}`, or "
-            "give the path of a folder"
+            f"and the Hub cannot be reached ({first}). Fetch it where there is a network with "
+            f"`hf download {repo}{pinned}`, or give the path of a folder"
         ) from error
