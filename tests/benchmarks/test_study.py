@@ -1,5 +1,10 @@
 """The study's grid can be run as it is written, and its intervals count the chance in seeds and in problems."""
 
+import re
+import shlex
+from pathlib import Path
+
+import kept
 import numpy as np
 import pytest
 import study
@@ -40,3 +45,23 @@ def test_the_interval_counts_the_chance_in_seeds_and_in_problems() -> None:
 def test_the_same_value_everywhere_has_no_width() -> None:
     """Nothing is added to what was measured."""
     assert study.interval(np.full((3, 7), 0.25)) == pytest.approx((0.25, 0.25, 0.25))
+
+
+def test_the_page_shows_what_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each table of the study in docs/results.md is printed again from what its runs left, none of which is run."""
+    page = (Path(study.__file__).parents[1] / "docs" / "results.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^python (benchmarks/study\.py .*)$", page, re.MULTILINE)
+    assert commands
+
+    def run(*_: object, name: str, **__: object) -> None:
+        raise AssertionError(f"{name} is not kept, or its settings are others now")
+
+    monkeypatch.setattr(kept.selfstudy, "run", run)
+    monkeypatch.chdir(tmp_path)
+    for command in commands:
+        monkeypatch.setattr("sys.argv", shlex.split(command))
+        study.main()
+        tables = capsys.readouterr().out.split("\n\n", 1)[1].strip()
+        assert tables in page
