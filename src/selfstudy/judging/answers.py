@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from fractions import Fraction
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -182,6 +183,10 @@ def normalise(raw: str) -> str | None:
     Words around the number are its unit, and so is ``%``: GSM8K's answers are bare numbers. Numbers of more than
     :data:`~selfstudy.judging.expressions.MAX_DIGITS` digits are none.
     """
+    return _remembered(raw) if len(raw) <= _SHORT else _normalise(raw)
+
+
+def _normalise(raw: str) -> str | None:
     text = _FOREIGN_DIGIT.sub(lambda digit: str(unicodedata.decimal(digit[0])), raw.translate(_FOLDED))
     for pattern, replacement in _LATEX:
         text = pattern.sub(replacement, text)
@@ -199,6 +204,10 @@ def normalise(raw: str) -> str | None:
     places = exact_places(value, MAX_DIGITS)
     canonical = f"{value.numerator}/{value.denominator}" if places is None else round_decimal(value, places)
     return canonical if all(len(re.findall("[0-9]", part)) <= MAX_DIGITS for part in canonical.split("/")) else None
+
+
+_SHORT = 40  # characters; a run asks for the same few thousand numbers a million times
+_remembered = lru_cache(2**14)(_normalise)
 
 
 def _sign(head: str) -> int | None:

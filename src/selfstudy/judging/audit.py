@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Literal
 
 from selfstudy.judging.expressions import ExpressionError, evaluate
@@ -76,7 +77,12 @@ _PLAIN = re.compile(rf"{_APART}({_ARITHMETIC})\s*=\s*\$?\s*(-?(?:{_DIGITS})){_NO
 
 
 def _value(number: re.Match[str]) -> Fraction:
-    return Fraction(number[0].replace(",", ""))
+    return _small(number[0]) if len(number[0]) <= 12 else Fraction(number[0].replace(",", ""))
+
+
+@lru_cache(2**12)
+def _small(number: str) -> Fraction:
+    return Fraction(number.replace(",", ""))
 
 
 def _computed(expression: str) -> Fraction | None:
@@ -217,8 +223,10 @@ def _implied(lower: str) -> set[Fraction]:
 
 def _derivable(value: Fraction, known: set[Fraction]) -> bool:
     """Say whether a number is known: as it is, as a per cent or in cents, or what a per cent leaves or adds up to."""
+    if value in known:
+        return True
     percent, share = 100 * value, value / 100
-    ways = (value, percent, 100 - percent, percent - 100, share, 1 - share, 1 + share, 100 - value, 100 + value)
+    ways = (percent, 100 - percent, percent - 100, share, 1 - share, 1 + share, 100 - value, 100 + value)
     return not known.isdisjoint(ways)
 
 
