@@ -112,7 +112,7 @@ def survey_columns(path: Path) -> tuple[int, list[Column]]:
     for row in read_rows(path):
         rows += 1
         if isinstance(row, BadRow):
-            bad = bad or f"; the first of {rows:,} that cannot be used: {row}"
+            bad = bad or f"; the first that cannot be used: {row}"
         else:
             for name in row.values:
                 columns.setdefault(name, Column(name)).take(row)
