@@ -139,6 +139,7 @@ def prepare(folder: Path) -> None:
 
     torch.set_num_threads(1)
     platform.platform()  # asks other programs, once a process
+    importlib.import_module("matplotlib.font_manager")  # makes its cache, once a machine
     verifiers.__path__.append(str(Path(__file__).with_name("verifiers")))
     own = {f"small-{family}": presets.Preset(family, 320, SHAPES[family]) for family in FAMILIES}
     presets.PRESETS = MappingProxyType({**presets.PRESETS, **own})
