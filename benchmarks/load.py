@@ -131,7 +131,11 @@ def main() -> None:
         print(json.dumps(measure(chosen.one / "root", chosen.problems)))
         return
     sizes = (chosen.problems, 10 * chosen.problems)
-    runs = {size: [run(size, chosen.folder) for _ in range(chosen.repeats)] for size in sizes}
+    runs: dict[int, list[dict[str, list[float]]]] = {size: [] for size in sizes}
+    for _ in range(chosen.repeats):
+        for size, found in runs.items():  # in turn, so that a machine that slows down does so for both
+            found.append(run(size, chosen.folder))
+            print(f"{size:,}: {json.dumps(found[-1])}", file=sys.stderr, flush=True)
     print("| step | " + " | ".join(f"s, {size:,} | MiB, {size:,}" for size in sizes) + " | × time | × memory |")
     print("| --- |" + " ---: |" * 6)
     for name in runs[sizes[0]][0]:
