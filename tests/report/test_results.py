@@ -104,6 +104,24 @@ def test_no_number_is_cropped(width: int, tmp_path: Path) -> None:
     assert max(len(line.rstrip()) for line in text.splitlines()) <= width
 
 
+def test_the_columns_of_a_default_run_fit_a_terminal(tmp_path: Path) -> None:
+    """Five columns of scores: no heading is broken over two lines in the usual 80 columns."""
+    found = scores(2, "test")
+    del found["pass_at"]["10"]
+    text = printed(
+        read_results(make_run(tmp_path, {"evaluate/dpo-st-1/dev": scores(2, "dev"), "evaluate/dpo-st-1/test": found}))
+    )
+    heads = text.splitlines()[2:4]
+    assert heads[0].split() == ["dev", "test", "pass@1", "pass@5", "distinct"]
+    assert heads[1].split() == ["model", "n", "=", "200", "n", "=", "1,319", "test", "test", "test"]
+
+
+def test_names_are_not_markup(tmp_path: Path) -> None:
+    splits = {"transfer-[red]x": {"n": 10, "exact": 1, "near": 0}}
+    text = printed(read_results(make_run(tmp_path, all_done() | {"overlap": {"splits": splits}})))
+    assert "1 of 10 in [red]x" in text
+
+
 def test_what_the_guard_decided_stands_below_the_table(tmp_path: Path) -> None:
     decided = {"dpo-1": {"fell_back": True, "used_step": 0}, "dpo-2": {"fell_back": False, "used_step": 40}}
     done = all_done() | {name: {"guard": guard} for name, guard in decided.items()}

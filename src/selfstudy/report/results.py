@@ -11,6 +11,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from selfstudy.config import parse_yaml
 from selfstudy.errors import ConfigError, StorageError
@@ -245,10 +246,10 @@ def results_table(results: Results) -> Group:
         notes.append(f"peak memory: {results.peak_memory / 1e9:,.2f} GB")
     if results.chosen:
         sampled = any("pass_at" in scores for scores in results.scores.values())
-        distinct = " · distinct: right solutions a problem, of the samples" if sampled else ""
+        distinct = " · distinct: right solutions a problem" if sampled else ""
         notes.insert(0, f"→ best on dev, the model returned{distinct}")
-    tables[-1].caption, tables[-1].caption_justify = "\n".join(notes) or None, "left"
-    return Group(*tables)
+    parts = [part for table in tables for part in (table, "")]
+    return Group(*parts, *map(Text, notes))
 
 
 def _guarded(results: Results) -> list[str]:
@@ -279,10 +280,10 @@ def _overlapping(results: Results) -> list[str]:
 
 def _table(results: Results, splits: Sequence[str], *, samples: bool) -> Table:
     title = "Greedy accuracy in % [95% interval]" if samples else "On transfer sets"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=f"{title}\n", title_justify="left", box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("model", no_wrap=True)
     for split in splits:
-        table.add_column(_heading(results, split), justify="right", no_wrap=True)
+        table.add_column(Text(_heading(results, split)), justify="right", no_wrap=True)
     ks = sorted({k for scores in results.scores.values() for k in scores.get("pass_at", {})}, key=int) * samples
     shown = "test" if any(split == "test" for _, split in results.scores) else "dev"
     for k in ks:
