@@ -4,6 +4,7 @@
 
 Every problem of ASDiv-A is tested once, by the run that held its fold out; differences are paired over all of them. The
 number of SFT steps is decided on the first fold's dev problems, for SFT alone, and is the same for every fine-tuning.
+What was found of a run that is done is kept in ``benchmarks/kept`` (see ``kept.py``).
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import argparse
 import datetime
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from contenders.machine import processor
-from contenders.measure import markdown, report
+from contenders.measure import markdown
+from kept import kept
 from study import BASES, outcomes
 
-import selfstudy
 from selfstudy.evaluation.metrics import Interval, paired_bootstrap, proportion
 from selfstudy.report.results import Results
 
@@ -43,48 +45,56 @@ def main() -> None:
 def _asdiv(model: str, root: Path) -> None:
     common = [f"model={model}", f"root={root}"]
 
-    def run(method: str, fold: int, steps: int) -> Results:
-        name = f"{model}-asdiv-{steps}-{method}-{fold}"
-        report(f"{name} …")
+    def run(method: str, fold: int, steps: int) -> Mapping[str, Any]:
         folds = [f"problems.{which}.fold={fold}" for which in ("train", "test")]
         overrides = [*common, *folds, f"recipe={METHODS[method]}", f"sft.max_steps={steps}"]
-        return selfstudy.run(str(ASDIV), overrides, name=name, quiet=True)
+        return kept(str(ASDIV), overrides, _found, name=f"{model}-asdiv-{steps}-{method}-{fold}")
 
-    on_dev = {steps: run("SFT", 0, steps).scores["sft", "dev"]["accuracy"]["value"] for steps in STEPS}
+    on_dev = {steps: run("SFT", 0, steps)["dev of SFT"] for steps in STEPS}
     steps = max(on_dev, key=lambda steps: on_dev[steps])
     chosen = ", ".join(f"{count}: {100 * score:.1f}" for count, score in on_dev.items())
     print(f"### {model}, ASDiv-A, five folds\n\nSFT steps by accuracy on dev: {chosen}.\n")
-    found: dict[str, dict[str, float]] = {}
+    scores: dict[str, dict[str, float]] = {}
     rows = []
     for method in METHODS:
         runs = [run(method, fold, steps) for fold in FOLDS]
-        last = runs[0].models[-1]
-        folds = [outcomes(results, last) for results in runs]
-        found[method] = {problem: value for fold in folds for problem, value in fold.items()}
+        folds = [found["test"] for found in runs]
+        scores[method] = {problem: value for fold in folds for problem, value in fold.items()}
         each = ", ".join(f"{100 * sum(fold.values()) / len(fold):.1f}" for fold in folds)
-        beyond = sum(results.scores[last, SVAMP]["accuracy"]["value"] for results in runs) / len(runs)
-        cells = [each, _percent(proportion(list(found[method].values()))), *_gains(method, found)]
+        beyond = sum(found["svamp"] for found in runs) / len(runs)
+        cells = [each, _percent(proportion(list(scores[method].values()))), *_gains(method, scores)]
         rows.append([method, *cells, f"{100 * beyond:.1f}"])
     heads = ["", "folds", "all", "− SFT", "− ST", "SVAMP, mean of the five"]
     print(f"{markdown(heads, rows)}\n", flush=True)
 
 
-def _gains(method: str, found: Mapping[str, Mapping[str, float]]) -> list[str]:
+def _found(results: Results) -> Mapping[str, Any]:
+    """Return what counts of a run: its last model's answers, and how good the first was on dev."""
+    last = results.models[-1]
+    return {
+        "dev of SFT": results.scores["sft", "dev"]["accuracy"]["value"],
+        "test": outcomes(results, last),
+        "svamp": results.scores[last, SVAMP]["accuracy"]["value"],
+    }
+
+
+def _gains(method: str, scores: Mapping[str, Mapping[str, float]]) -> list[str]:
     before = list(METHODS)[: list(METHODS).index(method)][:2]
-    gains = [_percent(paired_bootstrap(found[method], found[other], seed=0), "+") for other in before]
+    gains = [_percent(paired_bootstrap(scores[method], scores[other], seed=0), "+") for other in before]
     return [*gains, *[""] * (2 - len(gains))]
 
 
 def _gsm8k(model: str, root: Path) -> None:
-    results = selfstudy.run(
-        GSM8K, [f"model={model}", f"root={root}", "compute.threads=1"], name=f"{model}-gsm8k", quiet=True
-    )
-    splits = [split for split in results.splits if split != "dev"]
-    rows = [
-        [name, *(_percent(Interval(**results.scores[name, split]["accuracy"])) for split in splits)]
-        for name in results.models
-    ]
+    overrides = [f"model={model}", f"root={root}", "compute.threads=1"]
+    found = kept(GSM8K, overrides, _accuracies, name=f"{model}-gsm8k")
+    splits = list(next(iter(found.values())))
+    rows = [[name, *(_percent(Interval(**scores[split])) for split in splits)] for name, scores in found.items()]
     print(f"### {model}, GSM8K\n\n{markdown(['', *splits], rows)}\n", flush=True)
+
+
+def _accuracies(results: Results) -> Mapping[str, Any]:
+    splits = [split for split in results.splits if split != "dev"]
+    return {name: {split: results.scores[name, split]["accuracy"] for split in splits} for name in results.models}
 
 
 def _percent(found: Interval, sign: str = "") -> str:
