@@ -32,7 +32,7 @@ from selfstudy.report.results import Results
 CONFIG = Path(__file__).with_suffix(".yaml")
 BASES = {"causal": "tiny-llama", "seq2seq": "tiny-t5"}
 ANSWERS_ONLY = 800
-STEPS = (150, 300, 450)  # of SFT, one of which is chosen on dev
+STEPS = (150, 300, 450, 900)  # of SFT, one of which is chosen on dev
 CHOOSING = (100, 101)  # seeds
 
 Values = npt.NDArray[np.float64]  # (seeds, problems)
