@@ -67,7 +67,7 @@ def make_shards(prepare: Prepare, places: Sequence[str], bar: Progress) -> None:
 
     Args:
         prepare: Gets ready to work at a place, such as ``cpu`` or ``cuda:1``; where there are several places, it must
-            be picklable, and a script that comes here must do so below ``if __name__ == "__main__"``.
+            be picklable (see :func:`~selfstudy.models.processes.start_process`).
         places: One for each process; where there is one only, this process works itself.
         bar: Moves as if one process did it all.
 
@@ -145,10 +145,7 @@ def _died(process: BaseProcess) -> SelfstudyError:
     if code < 0:
         hint = "; if memory ran out, lower compute.devices" if code == -signal.SIGKILL else ""
         return SelfstudyError(f"{who}; {again}{hint}")
-    return SelfstudyError(
-        f"{who} before its work was done, and said why above; {again}. A script of your own "
-        'must start a run below `if __name__ == "__main__":`'
-    )
+    return SelfstudyError(f"{who} before its work was done, and said why above; {again}")
 
 
 class _Remote:

@@ -126,7 +126,7 @@ def started(size: int, model: PreTrainedModel, device: str, follow: Follow) -> I
         size: Processes; on GPUs at most as many as there are.
         model: Whose class and config the others build.
         device: ``cpu`` or ``cuda``.
-        follow: Must be picklable; a script that comes here must do so below ``if __name__ == "__main__"``.
+        follow: Must be picklable (see :func:`~selfstudy.models.processes.start_process`).
 
     Raises:
         SelfstudyError: Of another process, as it was there; or a TrainingError that says how that process ended.
@@ -178,8 +178,7 @@ def _await(others: Sequence[tuple[BaseProcess, Connection]]) -> None:
             process.join()
             why = "" if process.exitcode and process.exitcode < 0 else " and said why above"
             raise TrainingError(
-                f"a training process (process {process.pid}) {ending(process.exitcode or 0)} before it began{why}; "
-                'a script of your own must start a run below `if __name__ == "__main__":`'
+                f"a training process (process {process.pid}) {ending(process.exitcode or 0)} before it began{why}"
             ) from None
         if said != _READY:
             raise said

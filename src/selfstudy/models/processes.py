@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from threading import Thread
+from types import ModuleType
 from typing import Any
 
 from selfstudy.evaluation.memory import count_process, own_peak
@@ -28,7 +29,8 @@ def start_process(target: Callable[..., None], *facts: Any, name: str | None = N
     system libraries may have begun threads when they were imported.
 
     Args:
-        target: Must be picklable; a script that comes here must do so below ``if __name__ == "__main__"``.
+        target: Must be picklable, and no part of it defined in the script that runs, which is not imported there: one
+            that starts a run would start it again.
         *facts: Likewise.
         name: What errors call it.
     """
@@ -39,7 +41,7 @@ def start_process(target: Callable[..., None], *facts: Any, name: str | None = N
         context = multiprocessing.get_context("spawn")
     peak = context.RawValue(ctypes.c_uint64)
     process: BaseProcess = context.Process(target=_run, args=(peak, target, facts), name=name, daemon=True)
-    with _interrupts_held():
+    with _interrupts_held(), _script_hidden():
         process.start()
     count_process(lambda: int(peak.value))
     return process
@@ -54,6 +56,17 @@ def _interrupts_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _script_hidden() -> Iterator[None]:
+    """Let what starts in here have no script to import before it begins, as multiprocessing has it otherwise."""
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 def _run(peak: Any, target: Callable[..., None], facts: tuple[Any, ...]) -> None:
