@@ -18,7 +18,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 import numpy as np
@@ -64,16 +64,16 @@ class Found:
         values: By model and measure, one for each test problem.
         problems: A digest of the test problems' ids in that order.
         chosen: The model that the run returned.
-        guard: Whether the guard of the first round went back to the SFT model; None where there is none.
-        seconds: Of all steps.
-        operations: Floating-point ones of all steps.
+        guards: Of each preference learning that had a guard: whether it went back to the SFT model.
+        seconds: Of all steps but tests, which not every use of a method has.
+        operations: Floating-point ones of the same.
     """
 
     models: Sequence[str]
     values: Mapping[str, Mapping[str, Sequence[float]]]
     problems: str
     chosen: str
-    guard: bool | None
+    guards: Sequence[bool]
     seconds: float
     operations: int
 
@@ -87,17 +87,17 @@ class Found:
             model: {what: [round(_value(row, what), 4) for row in table.values()] for what in ("accuracy", *MEASURES)}
             for model, table in tables.items()
         }
-        step = results.step("dpo-1")
-        guard = step.artifact.metrics().get("guard") if step and step.artifact else None
         assert results.chosen is not None
+        made = {step.name: step.artifact for step in results.steps if step.artifact and "/test" not in step.name}
+        metrics = {name: artifact.metrics() for name, artifact in made.items()}
         return cls(
             models=results.models,
             values=values,
             problems=hashlib.sha256("\n".join(asked.pop()).encode()).hexdigest()[:16],
             chosen=results.chosen,
-            guard=guard["fell_back"] if guard else None,
-            seconds=round(results.cost[0], 1),
-            operations=results.cost[1],
+            guards=[found["guard"]["fell_back"] for found in metrics.values() if "guard" in found],
+            seconds=round(sum(artifact.manifest()["environment"]["seconds"] for artifact in made.values()), 1),
+            operations=sum(found.get("flops", 0) for found in metrics.values()),
         )
 
 
@@ -122,7 +122,7 @@ ABLATIONS = (
     Row("gold winners alone", overrides=(*ROUND, "pairs.pairer={name: least_similar, winners: gold}")),
     Row("random pairs", overrides=(*ROUND, "pairs.pairer=random")),
     Row("no guard", overrides=(*ROUND, "preference.guard=off")),
-    Row("SFT goes on from the DPO model", overrides=(*ROUND, "restart=false")),
+    Row("SFT goes on from the SFT model", overrides=(*ROUND, "restart=false")),
     Row("whole problems in a step", overrides=(*ROUND, "sft.order=grouped", "preference.order=grouped")),
     Row("no calculator", overrides=(*ROUND, "sampling.hook=off")),
 )
@@ -210,13 +210,14 @@ class Study:
         for row in rows:
             runs = [self.run(row, seed) for seed in seeds]
             scores.append([row.name, *self._scores(runs, row)])
-            if row.recipe != "supervised":
-                gains.append([row.name, *self._gains(runs, row, seeds)])
+            report(" | ".join(scores[-1]))
+            if row.recipe == "supervised":
+                continue
+            gains.append([row.name, *self._gains(runs, row, seeds)])
+            if not row.last:  # such a row shows a run that has one of its own
                 harmed += sum(_worse(found) for found in runs)
                 count += len(runs)
-            report(" | ".join(scores[-1]))
-        seconds = "seconds"
-        heads = ["", "accuracy", *MEASURES, "TFLOP", seconds]
+        heads = ["", "accuracy", *MEASURES, "TFLOP", "seconds, median"]
         print(f"### {BASES[self.family]}, {self.solved} solved, {len(seeds)} seeds: {title}\n")
         print(f"{markdown(heads, scores)}\n")
         heads = [
@@ -225,14 +226,16 @@ class Study:
             "− ST, accuracy",
             *(f"DPO model − SFT, {what}" for what in ("accuracy", *SHOWN)),
         ]
-        print(f"{markdown([*heads, 'guard kept SFT'], gains)}\n")
+        print(f"{markdown([*heads, 'guard kept SFT, rounds'], gains)}\n")
         print(f"Returned models worse than SFT on test by more than the interval: {harmed} of {count}.\n", flush=True)
 
     def _scores(self, runs: Sequence[Found], row: Row) -> list[str]:
         cells = [_shown(values(runs, row.last or runs[0].models[-1], "accuracy"), 100)]
         cells += [_shown(values(runs, row.last or runs[0].models[-1], what), SCALE[what]) for what in MEASURES]
-        operations, seconds = fmean(found.operations for found in runs), fmean(found.seconds for found in runs)
-        return [*cells, f"{operations / 1e12:.0f}", f"{seconds:.0f}"]
+        if row.last:  # what a part of a run cost is not known
+            return [*cells, "", ""]
+        operations, seconds = fmean(found.operations for found in runs), median(found.seconds for found in runs)
+        return [*cells, f"{operations / 1e12:.1f}", f"{seconds:.0f}"]
 
     def _gains(self, runs: Sequence[Found], row: Row, seeds: Sequence[int]) -> list[str]:
         last = values(runs, row.last or runs[0].models[-1], "accuracy")
@@ -246,7 +249,7 @@ class Study:
             for what in ("accuracy", *SHOWN):
                 gain = values(runs, "dpo-1", what) - values(runs, "sft", what)
                 cells.append(_shown(gain, SCALE[what], signed=True))
-            guards = [found.guard for found in runs if found.guard is not None]
+            guards = [kept_sft for found in runs for kept_sft in found.guards]
             return [*cells, f"{sum(guards)} of {len(guards)}" if guards else "no guard"]
         return [*cells, *[""] * (len(SHOWN) + 3)]
 

@@ -95,7 +95,7 @@ def _learn(stage: Sft | Preference, inputs: Inputs, out: Path) -> dict[str, Any]
     write_records(out / "train_log.jsonl", _log(steps, preference))
     metrics: dict[str, Any] = {"steps": steps, "tokens": 100 * steps, "flops": 10**10 * steps}
     if not preference:
-        return metrics | {"examples": 1, "pseudo_labels": 0, "left_out": 0, "loss": 0.3}
+        return metrics | {"examples": 1, "pseudo_labels": len(inputs.get("pseudo", ())), "left_out": 0, "loss": 0.3}
     used = steps // 2 if stage.round > 1 else 0
     looks = [{"step": s, "yield": 1 + 0.1 * (s == used), "accuracy": 0.5} for s in sorted({0, steps // 2, steps})]
     write_json(out / "guard.json", looks)
@@ -117,14 +117,15 @@ def _log(steps: int, preference: bool) -> Iterator[Mapping[str, float]]:
 
 
 def _draw(stage: Draw, inputs: Inputs, out: Path, said: str) -> dict[str, Any]:
-    """Write samples: right more often in later rounds, and in greedy ones."""
+    """Write samples: right more often in later rounds, and of models that learnt pseudo-labels."""
     problems = one(inputs, "problems")
     folder = one(inputs, "model").path
     tokenizer = load_tokenizer(folder)
     format = bind(stage.format, tokenizer, family(load_config(folder)))
     solved = {problem.id: problem for problem in read_split(problems, "labelled")}
     spelt: dict[str, tuple[int, ...]] = {}
-    skill = 0.35 + 0.1 * stage.round + 0.1 * derive(0, folder.name) / 2**63
+    labels = one(inputs, "model").metrics().get("pseudo_labels", 0)
+    skill = 0.35 + 0.1 * stage.round + 0.2 * labels
 
     def samples() -> Iterator[Sample]:
         for problem in read_split(problems, stage.split):

@@ -78,7 +78,7 @@ def test_similarity_by_hand() -> None:
 def test_what_is_the_same_what_is_near_and_what_is_another_problem(question: str, kind: str | None) -> None:
     others = [problem("o/1", "Who has 12 or 3 of anything that could be found in the garden?"), problem("t/1", TOM)]
     (found,) = find_overlaps([problem("m/1", question)], others)
-    assert (found and (found.id, found.training_id, found.kind)) == (("m/1", "t/1", kind) if kind else None)
+    assert (found and (found.id, found.other_id, found.kind)) == (("m/1", "t/1", kind) if kind else None)
     if found:
         assert (found.similarity == 1) is (kind == "exact")
         assert found.similarity >= overlap.NEAR
@@ -87,9 +87,9 @@ def test_what_is_the_same_what_is_near_and_what_is_another_problem(question: str
 def test_the_most_alike_is_named_the_first_of_equals_and_the_same_before_all() -> None:
     farther, nearer = TOM.replace("On Monday he", "He then"), TOM.replace("very", "so")
     training = [problem("far", farther), problem("near", nearer), problem("again", nearer)]
-    assert find_overlaps([problem("m", TOM)], training)[0].training_id == "near"  # type: ignore[union-attr]
+    assert find_overlaps([problem("m", TOM)], training)[0].other_id == "near"  # type: ignore[union-attr]
     training += [problem("same", TOM.lower()), problem("same, too", TOM)]
-    assert find_overlaps([problem("m", TOM)], training)[0].training_id == "same"  # type: ignore[union-attr]
+    assert find_overlaps([problem("m", TOM)], training)[0].other_id == "same"  # type: ignore[union-attr]
 
 
 def test_each_that_measures_has_its_own_answer_even_under_one_id() -> None:
@@ -128,7 +128,7 @@ def test_few_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     compared = count_comparisons(monkeypatch)
     training = [problem(f"t/{n}", question.replace("Person", "Walker")) for n, question in enumerate(made)]
     found = find_overlaps([problem(f"m/{n}", question) for n, question in enumerate(made)], training)
-    assert [overlap and overlap.training_id for overlap in found] == [f"t/{n}" for n in range(2000)]
+    assert [overlap and overlap.other_id for overlap in found] == [f"t/{n}" for n in range(2000)]
     assert len(compared) <= 3 * 2000
 
 
@@ -213,8 +213,7 @@ def recall(training: Sequence[Problem], plant: Callable[[str, random.Random], st
     measured = [replace(p, id=f"copy/{p.id}", question=plant(p.question, draw)) for p in chosen]
     found = find_overlaps(measured, training)
     return (
-        sum(overlap is not None and overlap.training_id == p.id for overlap, p in zip(found, chosen, strict=True))
-        / count
+        sum(overlap is not None and overlap.other_id == p.id for overlap, p in zip(found, chosen, strict=True)) / count
     )
 
 

@@ -138,6 +138,10 @@ def test_what_was_taught_and_measured_stands_below_the_table(tmp_path: Path) -> 
     text = printed(read_results(make_run(tmp_path, all_done() | {"overlap": {"splits": splits}})), 120)
     said = "asked in training too, in the same words or nearly: 3 of 1,319 in test, 1 of 2,093 in asdiv"
     assert said in " ".join(text.split())
+    assert "asked in dev" not in text
+    in_dev = {"splits": splits, "in_dev": {"test": 4, "transfer-asdiv": 0}}
+    text = printed(read_results(make_run(tmp_path / "dev", all_done() | {"overlap": in_dev})), 120)
+    assert "asked in dev too, in the same words or nearly: 4 of 1,319 in test" in text.splitlines()
     clean = {"splits": {"dev": splits["dev"]}}
     assert "asked in training" not in printed(read_results(make_run(tmp_path / "c", all_done() | {"overlap": clean})))
 

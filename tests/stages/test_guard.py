@@ -85,7 +85,7 @@ def test_the_best_step_is_used_and_not_the_last(tmp_path: Path) -> None:
     assert (decision["used_step"], decision["last_step"], decision["fell_back"]) == (4, 7, False)
     assert (decision["sft_yield"], decision["used_yield"]) == (0.3, 0.9)
     assert "0.900" in decision["reason"]
-    assert {path.stem for path in (tmp_path / "best").iterdir()} == {"step-000004"}
+    assert {path.stem for path in (tmp_path / "best").iterdir()} == {"step-000000", "step-000004"}
 
 
 def test_a_destroyed_policy_is_dropped_for_the_model_it_came_from(tmp_path: Path) -> None:
@@ -97,23 +97,53 @@ def test_a_destroyed_policy_is_dropped_for_the_model_it_came_from(tmp_path: Path
     assert "the SFT model is kept" in decision["reason"]
 
 
-def test_no_better_is_not_good_enough(tmp_path: Path) -> None:
-    guard = watch(tmp_path, {0: 5, 2: 5, 4: 5})
-    follow(guard, 4)
-    assert guard.decide()["fell_back"] is True
-    assert guard.model.step.item() == 0
-    assert {path.stem for path in (tmp_path / "best").iterdir()} == {"step-000000"}
+@pytest.mark.parametrize(
+    ("solved", "fell_back"),
+    [
+        (6, False),
+        (5, False),  # as good as it was: chance would drop half of such policies
+        (3, True),  # -2 of 10 problems: mean -0.2, standard error sqrt(0.16 * 10 / 9 / 10) = 0.133
+        (0, True),
+    ],
+)
+def test_a_policy_is_dropped_that_is_worse_by_more_than_chance(solved: int, fell_back: bool, tmp_path: Path) -> None:
+    guard = watch(tmp_path, {0: 5, 2: solved})
+    follow(guard, 2)
+    decision = guard.decide()
+    assert decision["fell_back"] is fell_back
+    assert guard.model.step.item() == decision["used_step"] == (0 if fell_back else 2)
+    assert decision["used_yield"] == (5 if fell_back else solved) / 10
+    if solved == 3:
+        assert "standard error of the difference 0.133" in decision["reason"]
+
+
+def test_one_problem_of_many_is_within_chance(tmp_path: Path) -> None:
+    """-1 twice and +1 once, of 10: mean -0.1, standard error sqrt((2 * 0.81 + 1.21 + 7 * 0.01) / 9 / 10) = 0.18."""
+    guard = watch(tmp_path, {0: 5, 2: 5})
+    follow(guard, 2)
+    looks = json.loads((tmp_path / "guard.json").read_text())
+    looks[1] |= {"yield": 0.4, "distinct": [0, 0, 1, 1, 1, 1, 0, 0, 0, 0]}
+    (tmp_path / "guard.json").write_text(json.dumps(looks))
+    decision = guard.decide()
+    assert not decision["fell_back"]
+    assert "standard error of the difference 0.180" in decision["reason"]
+
+
+def test_of_equal_yields_the_one_with_more_right_is_best_and_then_the_earliest() -> None:
+    looks = [{"step": step, "yield": 0.6, "accuracy": share} for step, share in enumerate([0.9, 0.5, 0.7, 0.7])]
+    assert guard_module._best(looks)["step"] == 2
+    assert guard_module._best(looks[:1])["step"] == 0
 
 
 @pytest.mark.parametrize(
     ("yields", "patience", "stopped"),
     [
-        ([5, 4, 4, 9, 9], 2, 2),  # two looks below, and no third
-        ([5, 4, 5, 4, 4], 2, 4),  # as good as SFT is not below; it must be looks in a row
-        ([5, 4, 4, 4, 4], 3, 3),
-        ([5, 4, 9, 9, 9], 1, 1),
+        ([5, 3, 3, 9, 9], 2, 2),  # two looks below, and no third
+        ([5, 3, 5, 3, 3], 2, 4),  # as good as SFT is not below; it must be looks in a row
+        ([5, 3, 3, 3, 3], 3, 3),
+        ([5, 3, 9, 9, 9], 1, 1),
         ([5, 5, 5, 5, 5], 1, 4),  # never below: all steps
-        ([5, 6, 4, 5, 4], 2, 4),
+        ([5, 6, 3, 5, 3], 2, 4),
     ],
 )
 def test_stops_after_that_many_looks_in_a_row_below_sft(
@@ -128,7 +158,7 @@ def test_counts_distinct_right_solutions(tmp_path: Path) -> None:
     guard = watch(tmp_path, {0: 3})
     guard.score(0)
     assert json.loads((tmp_path / "guard.json").read_text()) == [
-        {"accuracy": 0.3, "flops": 20, "step": 0, "yield": 0.3}
+        {"accuracy": 0.3, "distinct": [1] * 3 + [0] * 7, "flops": 20, "step": 0, "yield": 0.3}
     ]
 
 
@@ -176,7 +206,7 @@ def test_killed_while_it_looks(dies_at: str, tmp_path: Path, monkeypatch: pytest
 def test_weights_that_a_disk_has_changed_are_not_used(damage: str, tmp_path: Path) -> None:
     guard = watch(tmp_path, {0: 1, 2: 5, 4: 2})
     follow(guard, 4)
-    (file,) = (tmp_path / "best").glob("*.safetensors")
+    file = tmp_path / "best" / "step-000002.safetensors"
     if damage == "looks":
         file = tmp_path / "guard.json"
     data = file.read_bytes()

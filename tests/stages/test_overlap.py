@@ -50,10 +50,18 @@ def test_every_split_is_counted_and_what_overlaps_is_listed(tmp_path: Path) -> N
             "test": {"n": 100, "exact": 1, "near": 0},
             "transfer-x": {"n": 101, "exact": 0, "near": 1},
         },
+        "in_dev": {"test": 0, "transfer-x": 0},
     }
     same, near = read_lines(tmp_path / "out" / "overlap.jsonl")
-    assert same == {"split": "test", "id": "m/007", "training_id": "t/007", "kind": "exact", "similarity": 1.0}
-    assert (near["split"], near["id"], near["training_id"], near["kind"]) == ("transfer-x", "m/028", "t/028", "near")
+    assert same == {
+        "split": "test",
+        "asked_in": "training",
+        "id": "m/007",
+        "other_id": "t/007",
+        "kind": "exact",
+        "similarity": 1.0,
+    }
+    assert (near["split"], near["id"], near["other_id"], near["kind"]) == ("transfer-x", "m/028", "t/028", "near")
     assert 0.5 <= near["similarity"] < 1
 
 
@@ -71,6 +79,21 @@ def test_more_than_is_allowed_is_refused_with_names_and_a_remedy(split: str, tmp
     # All are listed where the error says so.
     listed = [line["id"] for line in read_lines(tmp_path / "out" / "overlap.jsonl") if line["split"] == split]
     assert listed == ["m/003", "m/004"]
+
+
+@pytest.mark.parametrize("split", ["test", "transfer-x"])
+def test_dev_decides_so_that_what_measures_must_not_be_in_it(split: str, tmp_path: Path) -> None:
+    """A copy of the test file given as dev, under another name."""
+    splits = SPLITS | {split: problems("m", [*range(500, 598), 100, 101], edit=True)}
+    with pytest.raises(DataError, match=f"2 of 100 problems of {split} are asked in dev too.*near d/100"):
+        run(tmp_path, splits)
+    (tmp_path / "allowed").mkdir()
+    assert run(tmp_path / "allowed", splits, max_overlap=0.02)["in_dev"][split] == 2
+    lines = [line for line in read_lines(tmp_path / "allowed" / "out" / "overlap.jsonl") if line["asked_in"] == "dev"]
+    assert [(line["split"], line["id"], line["other_id"]) for line in lines] == [
+        (split, "m/100", "d/100"),
+        (split, "m/101", "d/101"),
+    ]
 
 
 def test_it_is_measured_where_it_is_allowed(tmp_path: Path) -> None:

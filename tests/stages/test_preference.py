@@ -188,7 +188,7 @@ def test_a_policy_that_training_wrecks_is_replaced_by_the_sft_model(
 
 
 def test_stops_early_and_returns_the_sft_model(folder: Path, scripted: type[Scripted]) -> None:
-    scripted.script = (3, 2, 2, 9, 9)
+    scripted.script = (3, 1, 1, 9, 9)
     given = inputs(folder)
     metrics = run(scripted_stage(guard={"every": 1, "problems": 4, "samples": 1, "patience": 2}), given, folder / "out")
     assert metrics["steps"] == 2
@@ -264,13 +264,15 @@ def test_guard_off_takes_the_fixed_steps(folder: Path) -> None:
 
 @pytest.mark.parametrize("guard", ["off", {"every": 4, "problems": 4, "samples": 2}])
 def test_validation_measures_the_weights_that_are_kept(guard: Any, folder: Path, scripted: type[Scripted]) -> None:
-    """Where the guard falls back the policy is its reference: margin 0, loss log 2. Trained weights differ."""
+    """Where the guard falls back they are the reference's own, of which there is nothing to measure."""
     scripted.script = (3, 0)
     metrics = run(scripted_stage(guard=guard), inputs(folder), folder / "out")["validation"]
     assert metrics["pairs"] == 4
-    untouched = guard != "off"
-    assert (metrics["rewards/margins"] == pytest.approx(0, abs=1e-5)) is untouched
-    assert (metrics["loss"] == pytest.approx(math.log(2), abs=1e-5)) is untouched
+    if guard == "off":
+        assert metrics["rewards/margins"] != pytest.approx(0, abs=1e-5)
+        assert metrics["loss"] != pytest.approx(math.log(2), abs=1e-5)
+    else:
+        assert metrics == {"pairs": 4}
 
 
 @pytest.mark.parametrize(("wanted", "looked_at"), [(3, 3), (4, 4), (9, 4)])

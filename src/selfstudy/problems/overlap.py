@@ -35,17 +35,17 @@ _SPELT |= {"ten": "10", "eleven": "11", "twelve": "12", "fifteen": "15", "twenty
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """A question that measures, and the one in training that it is most like.
+    """A question that measures, and the one elsewhere, in training say, that it is most like.
 
     Attributes:
         id: Of the problem that measures.
-        training_id: Of the problem in training.
+        other_id: Of the problem elsewhere.
         kind: Whether they are the same.
         similarity: The share of trigrams; 1 where they are the same.
     """
 
     id: str
-    training_id: str
+    other_id: str
     kind: Kind
     similarity: float
 

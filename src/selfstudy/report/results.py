@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -235,8 +235,9 @@ def results_table(results: Results) -> Group:
     if transfer:
         tables.append(_table(results, transfer, samples=False))
     notes = [f"guard: {', '.join(guarded)}"] if (guarded := _guarded(results)) else []
-    if overlapping := _overlapping(results):
-        notes.append(f"asked in training too, in the same words or nearly: {', '.join(overlapping)}")
+    notes += [
+        f"asked in {where} too, in the same words or nearly: {', '.join(of)}" for where, of in _overlapping(results)
+    ]
     seconds, flops = results.cost
     if flops:
         notes.append(f"cost: {seconds:,.0f} seconds, {flops:.2g} floating-point operations by estimate")
@@ -267,15 +268,20 @@ def used_weights(guard: Mapping[str, Any]) -> str:
     return "the SFT model" if guard["fell_back"] else f"step {guard['used_step']}"
 
 
-def _overlapping(results: Results) -> list[str]:
-    """Say how much of each split was taught, where any of it was."""
+def _overlapping(results: Results) -> Iterator[tuple[str, list[str]]]:
+    """Yield training and dev with how much of each split is asked there too, where any of it is."""
     step = results.step("overlap")
-    splits = step.artifact.metrics()["splits"] if step and step.artifact else {}
-    return [
-        f"{both} of {count['n']:,} in {name.removeprefix('transfer-')}"
-        for name, count in splits.items()
-        if (both := count["exact"] + count["near"])
-    ]
+    found = step.artifact.metrics() if step and step.artifact else {"splits": {}}
+    splits = found["splits"]
+    taught = {name: count["exact"] + count["near"] for name, count in splits.items()}
+    for where, counts in (("training", taught), ("dev", found.get("in_dev", {}))):
+        said = [
+            f"{both} of {splits[name]['n']:,} in {name.removeprefix('transfer-')}"
+            for name, both in counts.items()
+            if both
+        ]
+        if said:
+            yield where, said
 
 
 def _table(results: Results, splits: Sequence[str], *, samples: bool) -> Table:

@@ -2,15 +2,18 @@
 
 Preference learning is known to lower the likelihood of right answers too and can destroy a small model while its pair
 accuracy rises. So every few steps the policy draws solutions of problems from dev, which it never learns from; what
-counts is the number of distinct right ones. The best checkpoint is used; if none beats the SFT model, that one is.
+counts is the number of distinct right ones. The best checkpoint is used; if it is worse than the SFT model by more than
+chance, that one is.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -35,7 +38,7 @@ class GuardSettings(Settings):
         every: Optimizer steps between two looks.
         problems: Problems of dev that are sampled; all if there are fewer.
         samples: Samples a problem.
-        patience: Looks in a row with a yield below the SFT model's after which training stops.
+        patience: Looks in a row that are worse than the SFT model by more than chance, after which training stops.
         threshold: Solutions more similar than this (Jaccard, on tokens) count as one.
     """
 
@@ -81,12 +84,11 @@ class Guard:
         if step % self.settings.every:  # the look behind the last step decides nothing, and after a kill it is there
             return False
         self.score(step)
-        start = self._yield_at(0)
-        recent = [look["yield"] for look in self._looks() if look["step"] <= step][-self.settings.patience :]
-        return len(recent) == self.settings.patience and all(found < start for found in recent)
+        recent = [look for look in self._looks() if 0 < look["step"] <= step][-self.settings.patience :]
+        return len(recent) == self.settings.patience and all(map(self._worse, recent))
 
     def score(self, step: int) -> None:
-        """Look at the policy as it is now; keep its weights if it is the best so far."""
+        """Look at the policy as it is now; keep its weights if they are the first, or the best since."""
         looks = self._looks()
         if any(look["step"] == step for look in looks):
             return
@@ -100,50 +102,61 @@ class Guard:
             if verdict.outcome == "right":
                 right.setdefault(sample.problem_id, []).append(sample.completion)
                 count += 1
-        distinct = sum(len(deduplicate(found, self.settings.threshold)) for found in right.values())
-        look = {
+        distinct = [len(deduplicate(right.get(each.id, []), self.settings.threshold)) for each in self.problems]
+        seen = {
             "step": step,
-            "yield": distinct / len(self.problems),
+            "yield": fmean(distinct),
             "accuracy": count / len(requests) / self.settings.samples,
             "flops": self.solver.flops(requests, samples),
         }
-        best = max((seen["yield"] for seen in looks), default=float("-inf"))
-        if look["yield"] > best:
+        look = {**seen, "distinct": distinct}
+        if step == 0 or look is _best([*looks, look]):
             self._weights(step).parent.mkdir(exist_ok=True)
             with replacing(self._weights(step)) as temporary, as_os_error(self._weights(step)):
                 save_weights(self.model, str(temporary))
             write_json(self._digest(step), sha256(self._weights(step)))
         write_json(self.folder / "guard.json", [*looks, look])
-        self.ctx.emit("guard", look)
-        for old in looks:  # only the best is ever asked for
-            if look["yield"] > best:
+        self.ctx.emit("guard", seen)
+        for old in looks[1:]:  # only the first and the best are ever asked for
+            if old is not _best([*looks, look]):
                 self._weights(old["step"]).unlink(missing_ok=True)
                 self._digest(old["step"]).unlink(missing_ok=True)
 
     def decide(self) -> dict[str, Any]:
-        """Load the best weights, which may be the SFT model's own, into the model; say which and why."""
+        """Load the best weights, or the SFT model's own, into the model; say which and why."""
         looks = self._looks()
-        best = max(looks, key=lambda look: (look["yield"], -look["step"]))
-        start, last = self._yield_at(0), looks[-1]
-        self._load(best["step"])
-        if best["step"] == 0:
-            reason = (
-                f"no look beat the SFT model's {start:.3f} distinct right solutions a problem; the SFT model is kept"
-            )
-        else:
-            reason = (
-                f"step {best['step']} yields {best['yield']:.3f} distinct right solutions a problem, SFT {start:.3f}"
-            )
+        best, start = _best(looks), looks[0]["yield"]
+        fell_back = self._worse(best)
+        used = looks[0] if fell_back else best
+        self._load(used["step"])
+        compared = (
+            f"step {best['step']} yields {best['yield']:.3f} distinct right solutions a problem, SFT {start:.3f} "
+            f"(standard error of the difference {self._difference(best)[1]:.3f})"
+        )
         decision = {
-            "used_step": best["step"],
-            "fell_back": best["step"] == 0,
-            "last_step": last["step"],
+            "used_step": used["step"],
+            "fell_back": fell_back,
+            "last_step": looks[-1]["step"],
             "sft_yield": start,
-            "used_yield": best["yield"],
-            "reason": reason,
+            "used_yield": used["yield"],
+            "reason": f"{compared}; the SFT model is kept" if fell_back else compared,
         }
         self.ctx.emit("guard_decided", decision)
         return decision
+
+    def _worse(self, look: Mapping[str, Any]) -> bool:
+        """Say whether a look is below the SFT model's by more than a standard error of their difference.
+
+        Models within one standard error are not told apart (Breiman et al., Classification and Regression Trees, 1984,
+        section 3.4.3): a policy that gains nothing in yield would otherwise be dropped half the time, by chance.
+        """
+        mean, error = self._difference(look)
+        return mean < -error
+
+    def _difference(self, look: Mapping[str, Any]) -> tuple[float, float]:
+        """Return mean and standard error, over problems, of the distinct right solutions beyond the SFT model's."""
+        gains = [after - before for after, before in zip(look["distinct"], self._looks()[0]["distinct"], strict=True)]
+        return fmean(gains), stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else 0.0
 
     def _load(self, step: int) -> None:
         path = self._weights(step)
@@ -171,6 +184,7 @@ class Guard:
             raise StorageError(f"{path} cannot be read ({error}); delete {self.folder} and run again") from None
         return looks
 
-    def _yield_at(self, step: int) -> float:
-        found: float = next(look["yield"] for look in self._looks() if look["step"] == step)
-        return found
+
+def _best(looks: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the look after the first with the highest yield; of several, that with more right, then the earliest."""
+    return max(looks[1:] or looks, key=lambda look: (look["yield"], look["accuracy"], -look["step"]))

@@ -1,9 +1,12 @@
-"""Find the questions that measure and are asked in training too; refuse a run that would measure what it was taught."""
+"""Find the questions that measure and are asked in training too; refuse a run that would measure what it was taught.
+
+Dev decides which model is returned, so that what else measures is compared with dev as well.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import ClassVar
@@ -21,19 +24,20 @@ _TRAINING = ("labelled", "unlabelled")
 
 
 class FindOverlap(Stage):
-    """Writes ``overlap.jsonl``: every problem that measures and is in training too, with the one that it is most like.
+    """Writes ``overlap.jsonl``: every problem that is asked elsewhere too, where, and the one that it is most like.
 
     Attributes:
-        max_overlap: Share of any one split; more is refused.
+        max_overlap: Share of any one split that may be in training, and that may be in dev; more is refused.
         mixture: What is learned in pretraining; where there is none, L and U are.
     """
 
     kind: ClassVar[str] = "overlap"
+    version: ClassVar[int] = 2  # dev is compared with what measures
     max_overlap: float
     mixture: tuple[Part, ...] = ()
 
     def run(self, inputs: Inputs, out: Path, ctx: Context) -> Metrics:
-        """Compare every other split of ``problems`` with what is trained on.
+        """Compare every other split of ``problems`` with what is trained on, and with dev.
 
         Raises:
             DataError: More than the allowed share of a split overlaps; what does is listed in the working folder.
@@ -45,26 +49,33 @@ class FindOverlap(Stage):
             if path.stem not in _TRAINING
         }
         training = _of_mixture(self.mixture) if self.mixture else _of_splits(problems)
-        # All splits at once, so that what is trained on is read once.
-        compared = iter(find_overlaps([problem for split in splits.values() for problem in split], training))
-        found = {name: [o for o in islice(compared, len(split)) if o is not None] for name, split in splits.items()}
-        rows = ({"split": name, **dataclasses.asdict(overlap)} for name in found for overlap in found[name])
+        others = {name: split for name, split in splits.items() if name != "dev"}
+        found = {"training": _compare(splits, training), "dev": _compare(others, splits.get("dev", ()))}
+        rows = (
+            {"split": name, "asked_in": where, **dataclasses.asdict(overlap)}
+            for where, by_split in found.items()
+            for name, overlaps in by_split.items()
+            for overlap in overlaps
+        )
         write_records(out / "overlap.jsonl", rows)
-        for name, overlaps in found.items():
-            if len(overlaps) > self.max_overlap * len(splits[name]):
-                raise DataError(self._refusal(name, overlaps, splits[name], out / "overlap.jsonl"))
+        for where, by_split in found.items():
+            for name, overlaps in by_split.items():
+                if len(overlaps) > self.max_overlap * len(splits[name]):
+                    raise DataError(self._refusal(name, where, overlaps, splits[name], out / "overlap.jsonl"))
         counts = {
             name: {"n": len(splits[name]), "exact": _count(overlaps, "exact"), "near": _count(overlaps, "near")}
-            for name, overlaps in found.items()
+            for name, overlaps in found["training"].items()
         }
         total = {kind: sum(count[kind] for count in counts.values()) for kind in ("exact", "near")}
-        return {**total, "splits": counts}
+        return {**total, "splits": counts, "in_dev": {name: len(overlaps) for name, overlaps in found["dev"].items()}}
 
-    def _refusal(self, split: str, overlaps: Sequence[Overlap], measured: Sequence[Problem], listed: Path) -> str:
-        shown = ", ".join(f"{o.id} ({o.kind} {o.training_id}, {o.similarity:.0%})" for o in overlaps[:3])
+    def _refusal(
+        self, split: str, where: str, overlaps: Sequence[Overlap], measured: Sequence[Problem], listed: Path
+    ) -> str:
+        shown = ", ".join(f"{o.id} ({o.kind} {o.other_id}, {o.similarity:.0%})" for o in overlaps[:3])
         question = next(problem.question for problem in measured if problem.id == overlaps[0].id)
         return (
-            f"{len(overlaps)} of {len(measured)} problems of {split} are asked in training too, in the same words or "
+            f"{len(overlaps)} of {len(measured)} problems of {split} are asked in {where} too, in the same words or "
             f"nearly: {shown}; the first is {question!r:.100}. That is more than max_overlap={self.max_overlap:g}: "
             f"take them out of one of the two (all are listed in {listed}), or raise max_overlap"
         )
@@ -72,6 +83,12 @@ class FindOverlap(Stage):
     def forecast(self, sizes: Sizes) -> Forecast:
         """Comparing is quick."""
         return Forecast("compare the questions", 0)
+
+
+def _compare(splits: Mapping[str, Sequence[Problem]], known: Iterable[Problem]) -> dict[str, list[Overlap]]:
+    """Return what of each split is among ``known``, which is read once."""
+    compared = iter(find_overlaps([problem for split in splits.values() for problem in split], known))
+    return {name: [o for o in islice(compared, len(split)) if o is not None] for name, split in splits.items()}
 
 
 def _of_splits(problems: Artifact) -> Iterator[Problem]:

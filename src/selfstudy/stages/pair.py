@@ -36,8 +36,9 @@ class PairSettings(Settings):
     Attributes:
         n: Samples drawn for every problem, each round.
         pairer: Which right solution is preferred to which wrong one.
-        held_out: How many problems, or what share, train no pairs: theirs measure what was learnt. They are chosen
-            among the answers-only problems of U where there are enough, else among all of U.
+        held_out: How many problems, or what share, train no pairs: theirs measure what was learnt from pairs. They are
+            chosen among the answers-only problems of U where there are enough, else among all of U. From the second
+            round on the policy may have learnt its own solutions of them, as pseudo-labels.
     """
 
     n: Annotated[int, Field(ge=1)] = 5
@@ -49,6 +50,7 @@ class MakePairs(Stage):
     """Writes ``pairs.jsonl``; ``held_out.jsonl``, problems set aside; and ``validation.jsonl``, the pairs of those."""
 
     kind: ClassVar[str] = "pairs"
+    version: ClassVar[int] = 2  # what is held out is for validation alone
     settings: PairSettings
     format: FormatSettings
     seed: int
