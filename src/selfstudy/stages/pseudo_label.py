@@ -23,7 +23,8 @@ class LabelSettings(Settings):
     """How pseudo-labels are made.
 
     Attributes:
-        n: Samples drawn for every problem, each round (K in the paper).
+        n: Samples drawn for every problem, each round (K in the paper). Recipes without pairs draw those of ``pairs.n``
+            as well, so that budgets are equal.
         selector: Which of the right ones are kept.
     """
 

@@ -239,7 +239,7 @@ def test_hub_forms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     put("main/test-00000-of-00001.parquet", question=["q"], answer=["s\n#### 1,200"])
     assert [(p.id, p.answer) for p in read("gsm8k", split="test")] == [("gsm8k/test/00000", "1200")]
-    with pytest.raises(DataError, match="Hub does not have it"):
+    with pytest.raises(DataError, match=r"Hub does not have it.*problems\.dev=700 holds as many out of train"):
         read("gsm8k", split="dev")
     with pytest.raises(DataError, match="Hub does not have it"):
         read("asdiv", fold=0)

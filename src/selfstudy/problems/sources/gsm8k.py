@@ -14,7 +14,7 @@ from typing import Literal
 from selfstudy.config import Place
 from selfstudy.errors import DataError
 from selfstudy.judging.answers import ensure_answer_line, find_answer, values_equal
-from selfstudy.problems.files import Hub, PublishedSource, locate
+from selfstudy.problems.files import AbsentError, Hub, PublishedSource, locate
 from selfstudy.problems.rows import BadRow, FieldError, Row, number_of, problems_from, read_rows, text_of
 from selfstudy.types import Problem
 
@@ -34,7 +34,13 @@ class Gsm8k(PublishedSource):
         """Return the split's file (or files, from the Hub)."""
         # The Hub holds the official release; its train rows are the papers' train and dev rows together.
         hub = None if self.split == "dev" else Hub("openai/gsm8k", (f"main/{self.split}*",))
-        return locate("gsm8k", (f"{self.split}.jsonl",), self.path, hub, download=download)
+        try:
+            return locate("gsm8k", (f"{self.split}.jsonl",), self.path, hub, download=download)
+        except AbsentError as error:
+            if hub is not None:
+                raise
+            hint = "the official release has no dev split: with it, problems.dev=700 holds as many out of train"
+            raise AbsentError(f"{error}; {hint}") from None
 
     def read(self) -> Iterator[Problem | BadRow]:
         """Yield the problems; ids are ``gsm8k/<split>/<line from 0>``."""
