@@ -2,8 +2,10 @@
 
     SELFSTUDY_DATA=… python benchmarks/real_problems.py --root selfstudy-runs > real.md
 
-Every problem of ASDiv-A is tested once, by the run that held its fold out; differences are paired over all of them. The
-number of SFT steps is decided on the first fold's dev problems, for SFT alone, and is the same for every fine-tuning.
+Every problem of ASDiv-A is tested once, by the run that held its fold out. Differences are paired over all of them,
+which counts the chance in problems; beside it stands the t interval over the folds, which counts that of training, too.
+The number of SFT steps is decided on each fold's own dev problems, for SFT alone, and is the same for every fine-tuning
+of that fold.
 What was found of a run that is done is kept in ``benchmarks/kept`` (see ``kept.py``).
 """
 
@@ -11,8 +13,10 @@ from __future__ import annotations
 
 import argparse
 import datetime
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from contenders.machine import processor
@@ -28,6 +32,7 @@ FOLDS = range(5)
 STEPS = (50, 100, 200, 400)
 METHODS = {"SFT": "supervised", "ST": "self_training", "DPO-ST": "dpo_st"}
 SVAMP = "transfer-svamp"
+T_OF_FIVE = 2.776  # 97.5% of Student's t with 4 degrees of freedom
 
 
 def main() -> None:
@@ -45,42 +50,64 @@ def main() -> None:
 def _asdiv(model: str, root: Path) -> None:
     common = [f"model={model}", f"root={root}"]
 
-    def run(method: str, fold: int, steps: int) -> Mapping[str, Any]:
+    def settings(method: str, fold: int, steps: int) -> list[str]:
         folds = [f"problems.{which}.fold={fold}" for which in ("train", "test")]
-        overrides = [*common, *folds, f"recipe={METHODS[method]}", f"sft.max_steps={steps}"]
-        return kept(str(ASDIV), overrides, _found, name=f"{model}-asdiv-{steps}-{method}-{fold}")
+        return [*common, *folds, f"recipe={METHODS[method]}", f"sft.max_steps={steps}"]
 
-    on_dev = {steps: run("SFT", 0, steps)["dev of SFT"] for steps in STEPS}
-    steps = max(on_dev, key=lambda steps: on_dev[steps])
-    chosen = ", ".join(f"{count}: {100 * score:.1f}" for count, score in on_dev.items())
-    print(f"### {model}, ASDiv-A, five folds\n\nSFT steps by accuracy on dev: {chosen}.\n")
+    def on_dev(fold: int, steps: int) -> float:
+        name, step = f"{model}-asdiv-{steps}-steps-{fold}", "evaluate/sft/dev"
+        return float(kept(str(ASDIV), settings("SFT", fold, steps), _on_dev, name=name, until=step)["accuracy"])
+
+    def run(method: str, fold: int) -> Mapping[str, Any]:
+        return kept(str(ASDIV), settings(method, fold, chosen[fold]), _found, name=f"{model}-asdiv-{method}-{fold}")
+
+    tried = [{steps: on_dev(fold, steps) for steps in STEPS} for fold in FOLDS]
+    chosen = [max(found, key=found.__getitem__) for found in tried]
+    print(f"### {model}, ASDiv-A, five folds\n\nSFT steps by accuracy on dev:\n")
+    lines = [
+        [f"{fold}", *(f"{100 * score:.1f}" for score in found.values()), f"{chosen[fold]}"]
+        for fold, found in enumerate(tried)
+    ]
+    print(markdown(["fold", *map(str, STEPS), "chosen"], lines) + "\n")
     scores: dict[str, dict[str, float]] = {}
+    means: dict[str, list[float]] = {}
     rows = []
     for method in METHODS:
-        runs = [run(method, fold, steps) for fold in FOLDS]
+        runs = [run(method, fold) for fold in FOLDS]
         folds = [found["test"] for found in runs]
         scores[method] = {problem: value for fold in folds for problem, value in fold.items()}
-        each = ", ".join(f"{100 * sum(fold.values()) / len(fold):.1f}" for fold in folds)
+        means[method] = [fmean(fold.values()) for fold in folds]
+        each = ", ".join(f"{100 * mean:.1f}" for mean in means[method])
         beyond = sum(found["svamp"] for found in runs) / len(runs)
-        cells = [each, _percent(proportion(list(scores[method].values()))), *_gains(method, scores)]
+        cells = [each, _percent(proportion(list(scores[method].values()))), *_gains(method, scores, means)]
         rows.append([method, *cells, f"{100 * beyond:.1f}"])
     heads = ["", "folds", "all", "− SFT", "− ST", "SVAMP, mean of the five"]
     print(f"{markdown(heads, rows)}\n", flush=True)
 
 
 def _found(results: Results) -> Mapping[str, Any]:
-    """Return what counts of a run: its last model's answers, and how good the first was on dev."""
+    """Return what counts of a run: its last model's answers."""
     last = results.models[-1]
     return {
-        "dev of SFT": results.scores["sft", "dev"]["accuracy"]["value"],
         "test": outcomes(results, last),
         "svamp": results.scores[last, SVAMP]["accuracy"]["value"],
     }
 
 
-def _gains(method: str, scores: Mapping[str, Mapping[str, float]]) -> list[str]:
+def _on_dev(results: Results) -> Mapping[str, float]:
+    return {"accuracy": results.scores["sft", "dev"]["accuracy"]["value"]}
+
+
+def _gains(method: str, scores: Mapping[str, Mapping[str, float]], means: Mapping[str, Sequence[float]]) -> list[str]:
+    """Return what the method gains over those before it: paired over problems, and its t interval over folds."""
     before = list(METHODS)[: list(METHODS).index(method)][:2]
-    gains = [_percent(paired_bootstrap(scores[method], scores[other], seed=0), "+") for other in before]
+    gains = []
+    for other in before:
+        paired = paired_bootstrap(scores[method], scores[other], seed=0)
+        by_fold = [after - start for after, start in zip(means[method], means[other], strict=True)]
+        half = T_OF_FIVE * stdev(by_fold) / math.sqrt(len(by_fold))
+        low, high = (100 * (fmean(by_fold) + side * half) for side in (-1, 1))
+        gains.append(f"{_percent(paired, '+')}; folds [{low:+.1f}, {high:+.1f}]")
     return [*gains, *[""] * (2 - len(gains))]
 
 
