@@ -177,3 +177,27 @@ def test_a_file_that_cannot_be_finished_leaves_the_old_one(copied: Path, monkeyp
     with pytest.raises(ZeroDivisionError):
         write_report(copied)
     assert (copied / "report.html").read_bytes() == before
+
+
+def test_what_is_asked_twice_is_listed(html: str, tmp_path: Path) -> None:
+    """Of the run's own questions one of test is put among those of training, and one of dev among those of test."""
+    assert "No question that measures is asked in training too" in Reader(html).text
+    twice = {"test": "How many of <b>three</b> birds fly?", "dev": "Who counts the five boats?"}
+    seen: dict[str, int] = {"train": 0, "dev": 0, "test": 0}
+
+    def edit(problem: Problem) -> Problem:
+        split = next(name for name in seen if f"/{name}/" in problem.id)
+        seen[split] += 1
+        question = {("train", 1): "test", ("test", 1): "test", ("test", 2): "dev", ("dev", 1): "dev"}.get(
+            (split, seen[split])
+        )
+        return dataclasses.replace(problem, question=twice[question]) if question else problem
+
+    run = make_run(tmp_path / "twice", [*SMALL, "max_overlap=0.5"], edit=edit)
+    text = Reader(write_report(run).read_text("utf-8")).text
+    assert "2 questions that measure are asked in training or in dev too" in text
+    assert "test How many of <b>three</b> birds fly? training the same 100" in text
+    assert "test Who counts the five boats? dev the same 100" in text
+    (path,) = (run.parents[1] / "artifacts").glob("overlap-*/overlap.jsonl")
+    path.write_bytes(b"x" + path.read_bytes()[1:])
+    assert "overlap.jsonl cannot be read" in Reader(write_report(run).read_text("utf-8")).text

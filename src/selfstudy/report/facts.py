@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from selfstudy.errors import ModelError, SelfstudyError
+from selfstudy.errors import ModelError, SelfstudyError, StorageError
 from selfstudy.evaluation.metrics import Interval, mean_interval
 from selfstudy.models.format import bind, read_format
 from selfstudy.models.load import family, load_config, load_tokenizer
@@ -71,6 +72,27 @@ class LabelFacts:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """A question that measures and is asked elsewhere too.
+
+    Attributes:
+        split: That it measures in.
+        asked_in: ``training`` or ``dev``.
+        kind: ``exact`` or ``near``.
+        similarity: The share of trigrams.
+        question: As it measures.
+        other: As it is asked elsewhere; its id where the question is not of this run, as in pretraining.
+    """
+
+    split: str
+    asked_in: str
+    kind: str
+    similarity: float
+    question: str
+    other: str
+
+
+@dataclass(frozen=True)
 class Facts:
     """What the report says of a run.
 
@@ -87,6 +109,7 @@ class Facts:
         plan: Its steps, with their cost.
         environments: Versions and machines that made the artifacts.
         problems: How many, by split.
+        overlaps: What is measured and asked elsewhere too; None where that was not compared.
         browser: Data of the browser of solutions.
         notes: What could not be read, and what to do.
     """
@@ -103,6 +126,7 @@ class Facts:
     plan: Sequence[PlanRow]
     environments: Sequence[Mapping[str, str]]
     problems: Mapping[str, int]
+    overlaps: Sequence[Asked] | None
     browser: Browser
     notes: Sequence[str]
 
@@ -168,6 +192,7 @@ def gather(run: Path) -> Facts:
         [_plan_row(step) for step in results.steps],
         _environments(results),
         {split: len(problems) for split, problems in reader.problems.items()},
+        reader.overlaps(),
         reader.browser(),
         notes,
     )
@@ -224,6 +249,32 @@ class _Reader:
             what = "what the calculator wrote and the overlap with worked solutions are not shown"
             raise ModelError(f"{error}; {what}") from None
         self._gold = {name: token_set(format.gold(problem)) for name, problem in self._solved.items()}
+
+    def overlaps(self) -> list[Asked] | None:
+        """Read what was found to be asked twice."""
+        step = self._results.step("overlap")
+        if step is None or step.artifact is None:
+            return None
+        asked = {problem.id: problem.question for problems in self.problems.values() for problem in problems}
+        path = step.artifact.path / "overlap.jsonl"
+        with _noting(self._notes):
+            try:
+                rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+                return [
+                    Asked(
+                        row["split"],
+                        row["asked_in"],
+                        row["kind"],
+                        row["similarity"],
+                        asked.get(row["id"], row["id"]),
+                        asked.get(row["other_id"], row["other_id"]),
+                    )
+                    for row in rows
+                ]
+            except (ValueError, KeyError, TypeError) as error:
+                again = f"delete {path.parent} and run again to make it anew"
+                raise StorageError(f"{path} cannot be read ({error!r}); {again}") from None
+        return None
 
     def draws(self) -> list[DrawFacts]:
         """Read all samples."""
