@@ -51,8 +51,8 @@ class Config(Settings):
         vocab_size: Of the tokenizer that a preset gets, trained on what the model is to learn first.
         samples_per_step: Sample indices come in steps of so many; raising a number of samples later adds steps.
         checkpoint_every: Optimizer steps between checkpoints; changes no result.
-        max_overlap: Share of dev, of test or of a transfer set that may be asked in training too, in the same words or
-            nearly; more is refused before any compute.
+        max_overlap: Share of dev, of test or of a transfer set that may be asked in training too, and of the latter two
+            in dev, in the same words or nearly; more is refused before any compute.
         verifier_timeout: Seconds that a verifier of one's own may take for a verdict; then the run stops and says
             where. Changes no result.
         price_per_hour: Of the machine, in any currency: what the run's seconds come to then stands below its results.

@@ -114,9 +114,8 @@ class Preference(Stage):
             metrics |= {"left_out": len(found) - len(pairs), "validation": {"pairs": len(validation)}}
             passes = int(learnt.preference_loss.needs_reference)
             metrics["flops"] += passes * reference_flops(model, learnt.groups)
-            if measured is not None and not metrics.get("guard", {}).get(
-                "fell_back"
-            ):  # else it is the reference itself
+            fell_back = metrics.get("guard", {}).get("fell_back", False)
+            if measured is not None and not fell_back:  # else the policy is the reference itself
                 metrics["validation"] |= measured.measure(logps(measured.groups))
                 metrics["flops"] += (passes + 1) * reference_flops(model, measured.groups)
             if (out / _HALVED).is_file():
