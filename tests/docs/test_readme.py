@@ -39,14 +39,16 @@ def test_one_line_sets_up_and_runs_and_one_sets_up_and_tests() -> None:
     assert test_line.startswith(f"{environment}-e '.[dev]' && .venv/bin/python -m pytest")
 
 
-def test_ci_runs_the_test_command_as_it_stands() -> None:
+def test_ci_runs_the_test_command_under_coverage() -> None:
     script = (ROOT / ".ci" / "run").read_text("utf-8")
     (reading,) = re.findall(r"^test_command=\$\(.*\)$", script, re.MULTILINE)
+    (running,) = re.findall(r"^eval (\".*-m pytest.*\")$", script, re.MULTILINE)
     printed = subprocess.run(
-        ["bash", "-c", f'{reading}\necho "$test_command"'], cwd=ROOT, capture_output=True, check=True
+        ["bash", "-c", f'{reading}\necho "$test_command"\necho {running}'], cwd=ROOT, capture_output=True, check=True
     )
-    assert printed.stdout.decode().strip() == marked("test command")
-    assert 'eval "$test_command"' in script
+    plain, covered = printed.stdout.decode().splitlines()
+    assert plain == marked("test command")
+    assert covered == plain.replace("-m pytest", "-m slipcover --json --out coverage.json -m pytest")
 
 
 def test_the_config_of_ones_own_is_read_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
