@@ -12,6 +12,13 @@ import torch
 
 torch.set_num_threads(1)
 
+LONG = ("benchmarks", "system", "docs", "recipes", "stress")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put long files first, so that no worker is left with one of them when the others are done."""
+    items.sort(key=lambda item: item.path.parent.name not in LONG)
+
 
 @pytest.fixture(scope="session")
 def data() -> Path:
