@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -239,6 +240,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     from selfstudy.console import errors
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's way to press Ctrl-C
     try:
         app(arguments)
     except SelfstudyError as error:

@@ -66,22 +66,32 @@ def test_stopped_at_every_event(family: str, small: Callable[..., str], monkeypa
     assert hashes(Path("killed")) == hashes(Path("straight"))
 
 
-def test_kill_minus_nine(small: Callable[..., str]) -> None:
+def test_killed_and_terminated(small: Callable[..., str]) -> None:
     config = small("causal")
     selfstudy.run(config, ["root=straight"], quiet=True)
     command = [sys.executable, "-m", "selfstudy.cli", "run", config, "root=killed", "--name", "run"]
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
     events = Path("killed/runs/run/events.jsonl")
-    for moment in ('"step": "sft"', '"event": "train_step"', '"step": "pair-samples-1"', '"event": "guard"'):
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    moments = {
+        '"step": "sft"': signal.SIGKILL,
+        '"event": "train_step"': signal.SIGKILL,
+        '"step": "pair-samples-1"': signal.SIGKILL,
+        '"event": "guard"': signal.SIGKILL,
+        '"step": "label-samples-1"': signal.SIGTERM,
+    }
+    said = b""
+    for moment, by in moments.items():
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         seen = events.read_text().count(moment) if events.exists() else 0
         deadline = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < deadline:
             if events.exists() and events.read_text().count(moment) > seen:
                 break
             time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.send_signal(by)
+        said = process.communicate()[1]
+    assert b"stopped: what is finished is kept" in said
+    assert '"error": "KeyboardInterrupt"' in events.read_text().splitlines()[-1]  # `status` says: interrupted
     assert subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False).returncode == 0
     assert hashes(Path("killed")) == hashes(Path("straight"))
     assert not list(Path("killed/artifacts").glob("*.tmp"))
