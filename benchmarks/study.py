@@ -121,6 +121,11 @@ ABLATIONS = (
     Row("NLL weight 0.2", overrides=(*ROUND, "preference.loss.nll_weight=0.2")),
     Row("gold winners alone", overrides=(*ROUND, "pairs.pairer={name: least_similar, winners: gold}")),
     Row("random pairs", overrides=(*ROUND, "pairs.pairer=random")),
+    Row("8 samples for pairs", overrides=(*ROUND, "pairs.n=8", "preference.max_steps=48")),
+    Row(
+        "8 samples for pairs, rate 1e-4",
+        overrides=(*ROUND, "pairs.n=8", "preference.max_steps=48", "preference.learning_rate=1e-4"),
+    ),
     Row("no guard", overrides=(*ROUND, "preference.guard=off")),
     Row("SFT goes on from the SFT model", overrides=(*ROUND, "restart=false")),
     Row("whole problems in a step", overrides=(*ROUND, "sft.order=grouped", "preference.order=grouped")),
@@ -241,7 +246,7 @@ class Study:
         last = values(runs, row.last or runs[0].models[-1], "accuracy")
         cells = [_shown(last - values(runs, "sft", "accuracy"), 100, signed=True)]
         if row.recipe == "dpo_st":
-            budget = [name for name in row.overrides if name.startswith(("rounds=", "labels.n="))]
+            budget = [name for name in row.overrides if name.startswith(("rounds=", "pairs.n=", "labels.n="))]
             equal = Row("ST " + " ".join(budget) if budget else "ST", "self_training", tuple(budget))
             other = [self.run(equal, seed) for seed in seeds]
             theirs = values(other, _like(row.last) or other[0].models[-1], "accuracy")
