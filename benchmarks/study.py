@@ -121,6 +121,7 @@ ABLATIONS = (
     Row("NLL weight 0.2", overrides=(*ROUND, "preference.loss.nll_weight=0.2")),
     Row("gold winners alone", overrides=(*ROUND, "pairs.pairer={name: least_similar, winners: gold}")),
     Row("random pairs", overrides=(*ROUND, "pairs.pairer=random")),
+    Row("DPO rate 1e-4", overrides=(*ROUND, "preference.learning_rate=1e-4")),
     Row("8 samples for pairs", overrides=(*ROUND, "pairs.n=8", "preference.max_steps=48")),
     Row(
         "8 samples for pairs, rate 1e-4",
@@ -153,7 +154,7 @@ def main() -> None:
         study.choose_steps()
         parts = [(METHODS, seeds, "methods")]
         if (family, solved) == ABLATED:
-            parts.append((ABLATIONS, ABLATION_SEEDS, "one round, a setting changed"))
+            parts.append((ABLATIONS, ABLATION_SEEDS, "one round, settings changed"))
         for rows, count, title in parts:
             wanted = [row for row in rows if not options.only or row.name in options.only]
             if wanted and options.seeds:
@@ -246,9 +247,7 @@ class Study:
         last = values(runs, row.last or runs[0].models[-1], "accuracy")
         cells = [_shown(last - values(runs, "sft", "accuracy"), 100, signed=True)]
         if row.recipe == "dpo_st":
-            budget = [name for name in row.overrides if name.startswith(("rounds=", "pairs.n=", "labels.n="))]
-            equal = Row("ST " + " ".join(budget) if budget else "ST", "self_training", tuple(budget))
-            other = [self.run(equal, seed) for seed in seeds]
+            other = [self.run(equal_budget(row), seed) for seed in seeds]
             theirs = values(other, _like(row.last) or other[0].models[-1], "accuracy")
             cells.append(_shown(last - theirs, 100, signed=True))
             for what in ("accuracy", *SHOWN):
@@ -257,6 +256,12 @@ class Study:
             guards = [kept_sft for found in runs for kept_sft in found.guards]
             return [*cells, f"{sum(guards)} of {len(guards)}" if guards else "no guard"]
         return [*cells, *[""] * (len(SHOWN) + 3)]
+
+
+def equal_budget(row: Row) -> Row:
+    """Return self-training that draws as many samples as the row."""
+    budget = tuple(name for name in row.overrides if name.startswith(("rounds=", "pairs.n=", "labels.n=")))
+    return Row(" ".join(("ST", *budget)), "self_training", budget)
 
 
 MEASURES = ("pass@1", "pass@5", "pass@10", "maj@5", "distinct right")

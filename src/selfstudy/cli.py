@@ -240,7 +240,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     from selfstudy.console import errors
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's way to press Ctrl-C
+    before = signal.signal(signal.SIGTERM, _terminated)
     try:
         app(arguments)
     except SelfstudyError as error:
@@ -250,6 +250,14 @@ def main(arguments: list[str] | None = None) -> None:
         kept = "what was finished is kept: mend that, and run again"
         errors.print(f"[bold red]error:[/] {escape(printable(str(error)))}; {kept}", soft_wrap=True)
         sys.exit(2)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminated(number: int, frame: object) -> None:
+    """Take a scheduler's end of a job as Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # some send it twice, into what the first began
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

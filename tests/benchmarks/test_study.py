@@ -22,6 +22,19 @@ def test_each_row_of_the_grid_is_a_config(row: study.Row) -> None:
     assert config.sft.epochs is None
 
 
+@pytest.mark.parametrize(
+    "row", [row for row in (*study.METHODS, *study.ABLATIONS) if row.recipe == "dpo_st"], ids=lambda row: row.name
+)
+def test_self_training_beside_a_row_draws_as_many_samples(row: study.Row) -> None:
+    other = study.equal_budget(row)
+    assert other.recipe == "self_training"
+    drawn = []
+    for overrides in (row.overrides, other.overrides):
+        config = Config.parse(load_tree(str(study.CONFIG), [*overrides, "seed=0"]), "study")
+        drawn.append(config.rounds * (config.pairs.n + config.labels.n))
+    assert drawn[0] == drawn[1]
+
+
 def test_names_of_rows_differ() -> None:
     """Runs are named after them."""
     names = [row.name for row in (*study.METHODS, *study.ABLATIONS)]

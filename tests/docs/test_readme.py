@@ -49,6 +49,7 @@ def test_ci_runs_the_test_command_under_coverage() -> None:
     plain, covered = printed.stdout.decode().splitlines()
     assert plain == marked("test command")
     assert covered == plain.replace("-m pytest", "-m slipcover --json --out coverage.json -m pytest")
+    assert "-m slipcover --merge coverage.json --out coverage.json --fail-under 85\n" in script
 
 
 def test_the_config_of_ones_own_is_read_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,18 +79,18 @@ def test_killed_and_terminated(small: Callable[..., str]) -> None:
         '"event": "guard"': signal.SIGKILL,
         '"step": "label-samples-1"': signal.SIGTERM,
     }
-    said = b""
     for moment, by in moments.items():
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        with open("said.txt", "wb") as said:
+            process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=said)
         seen = events.read_text().count(moment) if events.exists() else 0
         deadline = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < deadline:
-            if events.exists() and events.read_text().count(moment) > seen:
-                break
+        while not events.exists() or events.read_text().count(moment) == seen:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
             time.sleep(0.002)
         process.send_signal(by)
-        said = process.communicate()[1]
-    assert b"stopped: what is finished is kept" in said
+        assert process.wait() == {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 130}[by]
+    assert "stopped: what is finished is kept" in Path("said.txt").read_text()
     assert '"error": "KeyboardInterrupt"' in events.read_text().splitlines()[-1]  # `status` says: interrupted
     assert subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False).returncode == 0
     assert hashes(Path("killed")) == hashes(Path("straight"))
