@@ -224,7 +224,8 @@ class Study:
                 harmed += sum(_worse(found) for found in runs)
                 count += len(runs)
         heads = ["", "accuracy", *MEASURES, "TFLOP", "seconds, median"]
-        print(f"### {BASES[self.family]}, {self.solved} solved, {len(seeds)} seeds: {title}\n")
+        counted = f"{len(seeds)} seeds" if len(seeds) > 1 else "one seed"
+        print(f"### {BASES[self.family]}, {self.solved} solved, {counted}: {title}\n")
         print(f"{markdown(heads, scores)}\n")
         heads = [
             "",
