@@ -83,7 +83,7 @@ def test_killed_and_terminated(small: Callable[..., str]) -> None:
         with open("said.txt", "wb") as said:
             process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=said)
         seen = events.read_text().count(moment) if events.exists() else 0
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not events.exists() or events.read_text().count(moment) == seen:
             assert process.poll() is None
             assert time.monotonic() < deadline
