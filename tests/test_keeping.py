@@ -100,6 +100,7 @@ def test_damage_to_any_file_of_any_kind_is_found_and_named(
     root: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert kinds(ROOT) | kinds(BASE) == set(kinds_of(Stage))
+    assert len({(path.parent.name.split("-")[0], path.name) for path in ROOT.glob("artifacts/*/*")}) >= 25
     files = [file for folder in folders(root) for file in sorted(folder.iterdir()) if file.stat().st_size]
     for number, file in enumerate(files):
         whole = file.read_bytes()
