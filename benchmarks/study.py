@@ -101,12 +101,13 @@ class Found:
         )
 
 
+SOLVED = ("problems.labelled=all", "problems.unlabelled=all")
 METHODS = (
     Row("SFT", "supervised"),
     Row("ST", "self_training"),
     Row("RFT", "rft"),
     Row("DPO-ST"),
-    Row("all solved", "supervised", ("problems.labelled=all", "problems.unlabelled=all")),
+    Row("all solved", "supervised", SOLVED),
 )
 ROUND = ("rounds=1",)
 ABLATIONS = (
@@ -127,6 +128,8 @@ ABLATIONS = (
         "8 samples for pairs, rate 1e-4",
         overrides=(*ROUND, "pairs.n=8", "preference.max_steps=48", "preference.learning_rate=1e-4"),
     ),
+    Row("900 SFT steps", overrides=(*ROUND, "sft.max_steps=900")),
+    Row("900 SFT steps, all solved", "supervised", (*SOLVED, "sft.max_steps=900")),
     Row("no guard", overrides=(*ROUND, "preference.guard=off")),
     Row("SFT goes on from the SFT model", overrides=(*ROUND, "restart=false")),
     Row("whole problems in a step", overrides=(*ROUND, "sft.order=grouped", "preference.order=grouped")),
@@ -260,8 +263,9 @@ class Study:
 
 
 def equal_budget(row: Row) -> Row:
-    """Return self-training that draws as many samples as the row."""
-    budget = tuple(name for name in row.overrides if name.startswith(("rounds=", "pairs.n=", "labels.n=")))
+    """Return self-training that draws as many samples as the row and takes as many SFT steps."""
+    shared = ("rounds=", "pairs.n=", "labels.n=", "sft.max_steps=")
+    budget = tuple(name for name in row.overrides if name.startswith(shared))
     return Row(" ".join(("ST", *budget)), "self_training", budget)
 
 

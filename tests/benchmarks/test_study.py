@@ -25,14 +25,15 @@ def test_each_row_of_the_grid_is_a_config(row: study.Row) -> None:
 @pytest.mark.parametrize(
     "row", [row for row in (*study.METHODS, *study.ABLATIONS) if row.recipe == "dpo_st"], ids=lambda row: row.name
 )
-def test_self_training_beside_a_row_draws_as_many_samples(row: study.Row) -> None:
+def test_self_training_beside_a_row_has_its_budget(row: study.Row) -> None:
+    """As many samples are drawn, and fine-tuning is as long."""
     other = study.equal_budget(row)
     assert other.recipe == "self_training"
-    drawn = []
+    budgets = []
     for overrides in (row.overrides, other.overrides):
         config = Config.parse(load_tree(str(study.CONFIG), [*overrides, "seed=0"]), "study")
-        drawn.append(config.rounds * (config.pairs.n + config.labels.n))
-    assert drawn[0] == drawn[1]
+        budgets.append((config.rounds * (config.pairs.n + config.labels.n), config.sft.max_steps))
+    assert budgets[0] == budgets[1]
 
 
 def test_names_of_rows_differ() -> None:
