@@ -76,6 +76,13 @@ def test_places_on_gpus(eight_cores: None, four_gpus: None) -> None:
     assert Compute(devices=8).places == everything.places
 
 
+@pytest.mark.parametrize("devices", ["auto", 1])
+@pytest.mark.parametrize("device", ["gpu", "cuda:1", "mps"])
+def test_a_device_that_is_none_is_told_what_there_is(device: str, devices: str | int) -> None:
+    with pytest.raises(ConfigError, match=rf"compute: device: use auto, cpu or cuda.*\(received '{device}'\)"):
+        Compute.parse({"device": device, "devices": devices}, "compute")
+
+
 @pytest.mark.parametrize("number", [0, -1, "all", 1.5])
 @pytest.mark.parametrize("setting", ["devices", "threads"])
 def test_what_is_no_number_of_processes_or_threads_is_refused(setting: str, number: object) -> None:

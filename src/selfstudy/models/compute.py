@@ -16,6 +16,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def _device(value: Any) -> Any:
+    if isinstance(value, str) and value not in ("auto", "cpu", "cuda"):
+        raise ValueError("use auto, cpu or cuda; which of several GPUs CUDA_VISIBLE_DEVICES says")
     if value == "cuda" and not torch.cuda.is_available():
         raise ValueError("there is no CUDA device here, or torch is a CPU build; use cpu or auto")
     return ("cuda" if torch.cuda.is_available() else "cpu") if value == "auto" else value
@@ -71,7 +73,7 @@ class Compute(Settings):
         said = {"device": "auto", "devices": 1, "threads": "auto", **given}
         threads, devices = said["threads"], said["devices"]
         if devices == "auto":
-            on_gpu = _device(said["device"]) == "cuda"
+            on_gpu = said["device"] in ("auto", "cuda") and torch.cuda.is_available()
             said["devices"] = (
                 torch.cuda.device_count() if on_gpu else max(1, cores() // threads) if _counts(threads) else 1
             )
