@@ -25,7 +25,7 @@ from selfstudy.models.compute import Compute
 from selfstudy.models.format import Format, read_format
 from selfstudy.models.resolve import packaged_models
 from selfstudy.plugins import PluginSpec, parse_spec
-from selfstudy.problems.sources import FAMILY, load_source, read_problems
+from selfstudy.problems.sources import load_source, parse_source, read_problems
 from selfstudy.recipes.config import Config
 from selfstudy.report.results import find_results
 from selfstudy.stages.base import Metrics, read_split
@@ -72,7 +72,7 @@ class Model:
                 if (self.data.path / f"{split}.jsonl").is_file():
                     return read_split(self.data, split)
         try:
-            spec = parse_spec(FAMILY, parse_yaml(name, "problems"))
+            spec = parse_source(parse_yaml(name, "problems"))
         except ValueError as error:
             if self.data is None:
                 raise ConfigError(

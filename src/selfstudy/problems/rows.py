@@ -113,10 +113,9 @@ def read_rows(path: Path, needed: tuple[str, ...] = ()) -> Iterator[Row | BadRow
     """
     if path.is_dir():
         raise DataError(f"{path}: a folder, and a file is needed")
-    readers = {".jsonl": _read_jsonl, ".json": _read_json, ".csv": _read_csv, ".parquet": _read_parquet}
-    reader = readers.get(path.suffix.lower())
+    reader = TABLES.get(path.suffix.lower())
     if reader is None:
-        raise DataError(f"{path}: the format is told by the suffix; use one of {', '.join(readers)}")
+        raise DataError(f"{path}: the format is told by the suffix; use one of {', '.join(TABLES)}")
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     return reader(path, needed)
@@ -323,3 +322,6 @@ def _read_parquet(path: Path, needed: tuple[str, ...]) -> Iterator[Row | BadRow]
                     yield Row(str(path), number, values)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{path}: not a Parquet file, or a damaged one: {error}") from None
+
+
+TABLES = {".jsonl": _read_jsonl, ".json": _read_json, ".csv": _read_csv, ".parquet": _read_parquet}  # by suffix

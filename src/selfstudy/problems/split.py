@@ -39,7 +39,7 @@ def split_labelled(
     if wanted > len(solved) or not solved:
         raise DataError(
             f"problems.labelled: {labelled} needs {max(wanted, 1)} problems with solutions, but only {len(solved)} of "
-            f"{len(problems)} have one; lower it, or add solutions"
+            f"{len(problems)} have one; lower it, or add solutions (a table's are in the column that solution: names)"
         )
     chosen = frozenset(_ranked(solved, seed, "labelled")[:wanted])
     everyone = sorted(problem.id for problem in problems)

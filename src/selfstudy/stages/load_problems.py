@@ -12,8 +12,8 @@ from pydantic import BeforeValidator, Strict
 
 from selfstudy.config import Settings
 from selfstudy.errors import DataError
-from selfstudy.plugins import PluginSpec, parse_spec
-from selfstudy.problems.sources import FAMILY, BadRow, SourceSpec, load_source, read_problems
+from selfstudy.plugins import PluginSpec
+from selfstudy.problems.sources import BadRow, SourceSpec, load_source, parse_source, read_problems
 from selfstudy.problems.split import hold_out, split_labelled
 from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage
 from selfstudy.storage.atomic import write_json
@@ -22,7 +22,7 @@ from selfstudy.types import Context, Problem
 
 
 def _source_or_share(value: Any) -> Any:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else parse_spec(FAMILY, value)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else parse_source(value)
 
 
 # A source of its own, or how many, or what share, to hold out of the training problems.
@@ -46,7 +46,7 @@ class ProblemSettings(Settings):
     """
 
     train: SourceSpec
-    solved: Annotated[PluginSpec | None, BeforeValidator(lambda v: v if v is None else parse_spec(FAMILY, v))] = None
+    solved: Annotated[PluginSpec | None, BeforeValidator(lambda v: v if v is None else parse_source(v))] = None
     labelled: Annotated[int, Strict()] | Annotated[float, Strict()] | Literal["all"] = "all"
     unlabelled: Literal["all", "rest"] = "all"
     dev: Held

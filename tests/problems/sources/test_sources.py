@@ -69,6 +69,12 @@ def test_contract(name: str) -> None:
             assert find_answer(problem.solution) == problem.answer
 
 
+@pytest.mark.parametrize("file", ["train.csv", "data/Train.JSONL", "train.json", "train.parquet"])
+def test_a_file_by_itself_is_told_how_it_is_written(file: str) -> None:
+    with pytest.raises(ValueError, match=rf"written {{name: tabular, path: {re.escape(file)}}}"):
+        TypeAdapter(SourceSpec).validate_python(file)
+
+
 def test_gsm8k_reads_both_forms() -> None:
     first, second, third = read("gsm8k", **FIXTURES["gsm8k"][0])
     assert (first.id, first.answer) == ("gsm8k/dev/00000", "36")

@@ -4,23 +4,38 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
 from selfstudy.config import Settings
 from selfstudy.errors import DataError
 from selfstudy.plugins import PluginSpec, load, parse_spec
-from selfstudy.problems.rows import BadRow
+from selfstudy.problems.rows import TABLES, BadRow
 from selfstudy.types import Problem
 
-__all__ = ["FAMILY", "BadRow", "ProblemSource", "SourceSpec", "load_source", "read_problems"]
+__all__ = ["FAMILY", "BadRow", "ProblemSource", "SourceSpec", "load_source", "parse_source", "read_problems"]
 
 FAMILY = "selfstudy.problems.sources"
-SourceSpec = Annotated[PluginSpec, BeforeValidator(partial(parse_spec, FAMILY))]
 _SHOWN = 5
+
+
+def parse_source(value: Any) -> PluginSpec:
+    """Turn what a config says into a spec.
+
+    Raises:
+        ValueError: With the remedy; a file that is named by itself, among others.
+    """
+    if isinstance(value, str) and Path(value).suffix.lower() in TABLES:
+        raise ValueError(
+            f"a file is written {{name: tabular, path: {value}}}, with the names of its columns where they are not "
+            "question and answer, and with solution: COLUMN where it has worked solutions"
+        )
+    return parse_spec(FAMILY, value)
+
+
+SourceSpec = Annotated[PluginSpec, BeforeValidator(parse_source)]
 
 
 class ProblemSource(Settings, ABC):
