@@ -22,6 +22,8 @@ from selfstudy.config import Settings, packaged_configs
 from selfstudy.models.presets import PRESETS
 from selfstudy.models.resolve import packaged_models
 from selfstudy.plugins import PluginSpec, available, parse_spec
+from selfstudy.problems.sources import FAMILY as SOURCES
+from selfstudy.problems.sources import parse_source
 from selfstudy.recipes.config import Config
 
 TARGET = Path(__file__).with_name("configuration.md")
@@ -119,12 +121,14 @@ def _uses(sections: Sequence[tuple[str, type[Settings]]]) -> dict[str, list[str]
 
 
 def _family_of(settings: type[Settings], field: FieldInfo) -> str:
-    """Return the family of a plug-in setting: its validator says it, or else the module that declares it."""
+    """Return the family of a plug-in setting, which its validator says or, for sources of problems, where it stands."""
     for argument in (*field.metadata, *_metadata_in(field.annotation)):
         validate = getattr(argument, "func", None)
         if isinstance(validate, partial) and validate.func is parse_spec:
             return str(validate.args[0])
-    return str(importlib.import_module(settings.__module__).FAMILY)
+        if parse_source in getattr(validate, "__globals__", {}).values():
+            return SOURCES
+    raise LookupError(f"{settings.__name__}: a plug-in setting whose family cannot be told")
 
 
 def _metadata_in(annotation: Any) -> Iterator[Any]:
