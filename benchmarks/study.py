@@ -220,10 +220,10 @@ class Study:
             runs = [self.run(row, seed) for seed in seeds]
             scores.append([row.name, *self._scores(runs, row)])
             report(" | ".join(scores[-1]))
-            if row.recipe == "supervised":
+            if row is METHODS[0]:
                 continue
             gains.append([row.name, *self._gains(runs, row, seeds)])
-            if not row.last:  # such a row shows a run that has one of its own
+            if not row.last and row.recipe != "supervised":  # such a row shows a run that has one of its own
                 harmed += sum(_worse(found) for found in runs)
                 count += len(runs)
         heads = ["", "accuracy", *MEASURES, "TFLOP", "seconds, median"]
@@ -249,7 +249,8 @@ class Study:
 
     def _gains(self, runs: Sequence[Found], row: Row, seeds: Sequence[int]) -> list[str]:
         last = values(runs, row.last or runs[0].models[-1], "accuracy")
-        cells = [_shown(last - values(runs, "sft", "accuracy"), 100, signed=True)]
+        start = [self.run(equal_budget(row), seed) for seed in seeds] if row.recipe == "supervised" else runs
+        cells = [_shown(last - values(start, "sft", "accuracy"), 100, signed=True)]
         if row.recipe == "dpo_st":
             other = [self.run(equal_budget(row), seed) for seed in seeds]
             theirs = values(other, _like(row.last) or other[0].models[-1], "accuracy")
@@ -263,10 +264,11 @@ class Study:
 
 
 def equal_budget(row: Row) -> Row:
-    """Return self-training that draws as many samples as the row and takes as many SFT steps."""
+    """Return what a row is compared with: ST, or SFT, with as many samples drawn and SFT steps taken."""
+    name, recipe = ("SFT", row.recipe) if row.recipe == "supervised" else ("ST", "self_training")
     shared = ("rounds=", "pairs.n=", "labels.n=", "sft.max_steps=")
-    budget = tuple(name for name in row.overrides if name.startswith(shared))
-    return Row(" ".join(("ST", *budget)), "self_training", budget)
+    budget = tuple(override for override in row.overrides if override.startswith(shared))
+    return Row(" ".join((name, *budget)), recipe, budget)
 
 
 MEASURES = ("pass@1", "pass@5", "pass@10", "maj@5", "distinct right")

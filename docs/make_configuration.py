@@ -22,8 +22,6 @@ from selfstudy.config import Settings, packaged_configs
 from selfstudy.models.presets import PRESETS
 from selfstudy.models.resolve import packaged_models
 from selfstudy.plugins import PluginSpec, available, parse_spec
-from selfstudy.problems.sources import FAMILY as SOURCES
-from selfstudy.problems.sources import parse_source
 from selfstudy.recipes.config import Config
 
 TARGET = Path(__file__).with_name("configuration.md")
@@ -121,13 +119,13 @@ def _uses(sections: Sequence[tuple[str, type[Settings]]]) -> dict[str, list[str]
 
 
 def _family_of(settings: type[Settings], field: FieldInfo) -> str:
-    """Return the family of a plug-in setting, which its validator says or, for sources of problems, where it stands."""
+    """Return the family of a plug-in setting: its validator is bound to it, or it stands beside the validator."""
     for argument in (*field.metadata, *_metadata_in(field.annotation)):
         validate = getattr(argument, "func", None)
         if isinstance(validate, partial) and validate.func is parse_spec:
             return str(validate.args[0])
-        if parse_source in getattr(validate, "__globals__", {}).values():
-            return SOURCES
+        if isinstance(argument, str) and argument in FAMILIES:
+            return argument
     raise LookupError(f"{settings.__name__}: a plug-in setting whose family cannot be told")
 
 

@@ -17,7 +17,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 def _device(value: Any) -> Any:
     if isinstance(value, str) and value not in ("auto", "cpu", "cuda"):
-        raise ValueError("use auto, cpu or cuda; which of several GPUs CUDA_VISIBLE_DEVICES says")
+        raise ValueError("use auto, cpu or cuda; to choose among several GPUs set CUDA_VISIBLE_DEVICES")
     if value == "cuda" and not torch.cuda.is_available():
         raise ValueError("there is no CUDA device here, or torch is a CPU build; use cpu or auto")
     return ("cuda" if torch.cuda.is_available() else "cpu") if value == "auto" else value

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Strict
 from selfstudy.config import Settings
 from selfstudy.errors import DataError
 from selfstudy.plugins import PluginSpec
-from selfstudy.problems.sources import BadRow, SourceSpec, load_source, parse_source, read_problems
+from selfstudy.problems.sources import FAMILY, BadRow, SourceSpec, load_source, parse_source, read_problems
 from selfstudy.problems.split import hold_out, split_labelled
 from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage
 from selfstudy.storage.atomic import write_json
@@ -26,7 +26,7 @@ def _source_or_share(value: Any) -> Any:
 
 
 # A source of its own, or how many, or what share, to hold out of the training problems.
-Held = Annotated[PluginSpec | int | float, BeforeValidator(_source_or_share)]
+Held = Annotated[PluginSpec | int | float, BeforeValidator(_source_or_share), FAMILY]
 
 
 class ProblemSettings(Settings):
@@ -46,7 +46,7 @@ class ProblemSettings(Settings):
     """
 
     train: SourceSpec
-    solved: Annotated[PluginSpec | None, BeforeValidator(lambda v: v if v is None else parse_source(v))] = None
+    solved: Annotated[PluginSpec | None, BeforeValidator(lambda v: v if v is None else parse_source(v)), FAMILY] = None
     labelled: Annotated[int, Strict()] | Annotated[float, Strict()] | Literal["all"] = "all"
     unlabelled: Literal["all", "rest"] = "all"
     dev: Held

@@ -73,6 +73,8 @@ def test_contract(name: str) -> None:
 def test_a_file_by_itself_is_told_how_it_is_written(file: str) -> None:
     with pytest.raises(ValueError, match=rf"written {{name: tabular, path: {re.escape(file)}}}"):
         TypeAdapter(SourceSpec).validate_python(file)
+    with pytest.raises(ValueError, match="name: tabular"):
+        TypeAdapter(SourceSpec).validate_python({"name": file, "question": "q"})
 
 
 def test_gsm8k_reads_both_forms() -> None:

@@ -27,15 +27,16 @@ def parse_source(value: Any) -> PluginSpec:
     Raises:
         ValueError: With the remedy; a file that is named by itself, among others.
     """
-    if isinstance(value, str) and Path(value).suffix.lower() in TABLES:
+    name = value.get("name") if isinstance(value, dict) else value
+    if isinstance(name, str) and Path(name).suffix.lower() in TABLES:
         raise ValueError(
-            f"a file is written {{name: tabular, path: {value}}}, with the names of its columns where they are not "
+            f"a file is written {{name: tabular, path: {name}}}, with the names of its columns where they are not "
             "question and answer, and with solution: COLUMN where it has worked solutions"
         )
     return parse_spec(FAMILY, value)
 
 
-SourceSpec = Annotated[PluginSpec, BeforeValidator(parse_source)]
+SourceSpec = Annotated[PluginSpec, BeforeValidator(parse_source), FAMILY]
 
 
 class ProblemSource(Settings, ABC):
