@@ -182,6 +182,8 @@ def test_a_worker_that_cannot_begin_says_why(tmp_path: Path) -> None:
 
 # The first worker of a process is not to be interrupted either: it sends itself what a terminal sends to all.
 SCRIPT = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal, also where tests run under nohup
 from functools import partial
 from pathlib import Path
 from selfstudy.generation.workers import make_shards

@@ -257,6 +257,8 @@ def test_what_a_verifier_started_ends_with_it(
 
 # A plain script, without `if __name__ == "__main__":`; a worker must not run it again.
 SCRIPT = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal, also where tests run under nohup
 from pathlib import Path
 from tests.judging.test_judges import asked, judged
 Path("runs").open("a").write("once ")
