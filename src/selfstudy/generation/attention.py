@@ -45,6 +45,8 @@ def over(call: Call, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) ->
     if group > 1:
         grouped = grouped.reshape(b, key.shape[1], group * q, d)
         bias = bias.repeat(1, 1, group, 1) if bias.shape[2] > 1 else bias
+    if key.device.type == "cpu" and key.dtype is not torch.float32:
+        key = key.contiguous()  # a product of these types needs it, and copies what is transposed far more slowly
     scores = (grouped @ key.transpose(2, 3)).float()
     if call.softcap is None:
         scores = torch.add(bias, scores, alpha=call.scaling)
