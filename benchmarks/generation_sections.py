@@ -152,29 +152,28 @@ def engines(options: Options) -> Outcome:
 def _engines(options: Options, family: Family, outcome: Outcome) -> None:
     name, folder = NAMES[family], options.trained(family)
     task = options.task(folder)
-    plain, resuming = (_fastest(CTranslate2("float32", calculator), task) for calculator in (False, True))
     ours = fastest(_ways(options, options.ours(False)), task)
     theirs = fastest([*_ways(options, Generate(False)), Generate(False, scale=2)], task)
-    contenders: list[Contender] = [with_calculator(ours), ours, with_calculator(theirs), theirs]
-    contenders += [fastest(_ways(options, Continuous()), task), resuming, plain]
-    with_it, without, per_row, _, _, resumed, other = found = measure(contenders, task, options.repeats)
-    outcome.show(f"{name}: float32, {options.threads} threads", found)
+    resumed, plain = (_fastest(CTranslate2("float32", calculator), task) for calculator in (True, False))
+    continuous = fastest(_ways(options, Continuous()), task)
+    half = options.task(folder, "bfloat16")
+    low, small = fastest(_ways(options, options.ours(False)), half), _fastest(CTranslate2("int8"), half)
+    full: list[Contender] = [with_calculator(ours), ours, with_calculator(theirs), theirs, continuous, resumed, plain]
+    entries = [*((one, task) for one in full), *((one, half) for one in (low, small))]
+    found = measure(entries, options.repeats)
+    outcome.show(f"{name}: {options.threads} threads", found)
+    with_it, without, per_row, _, _, resuming, other, halved, eighth = found
     outcome.targets += [
         Target(
             f"engine + calculator ÷ `generate` + per-row calculator, {name}",
             _PER_ROW[family],
             _speed_up(with_it, per_row),
         ),
-        Target(f"engine + calculator ÷ CTranslate2 + stop and resume, {name}", 3, _speed_up(with_it, resumed)),
+        Target(f"engine + calculator ÷ CTranslate2 + stop and resume, {name}", 3, _speed_up(with_it, resuming)),
         Target(f"engine ÷ CTranslate2, float32, {name}", 1.5, _speed_up(without, other)),
+        Target(f"engine, bfloat16 ÷ CTranslate2, int8, {name}", 1.0, _speed_up(halved, eighth)),
     ]
     _greedy(options, task, plain, outcome)
-    half = options.task(folder, "bfloat16")
-    small = _fastest(CTranslate2("int8"), half)
-    engine = fastest(_ways(options, options.ours(False)), half)
-    low, other = found = measure([engine, small], half, options.repeats)
-    outcome.show(f"{name}: low precision, {options.threads} threads", found)
-    outcome.targets.append(Target(f"engine, bfloat16 ÷ CTranslate2, int8, {name}", 1.0, _speed_up(low, other)))
 
 
 def _ways(options: Options, engine: Contender) -> list[Contender]:
@@ -222,7 +221,7 @@ def calculator(options: Options) -> Outcome:
             # One row at a time takes long, and counts only beside the largest batch.
             count = max(min(4 if batch == 1 else 8, options.prompts), options.prompts * batch // max(_BATCHES))
             smaller = replace(task, problems=task.problems[:count], rows=batch)
-            found = measure([Ours(True), Ours(False)], smaller, options.repeats)
+            found = measure([(Ours(True), smaller), (Ours(False), smaller)], options.repeats)
             on, off = speeds[batch] = found[0].completions_per_second, found[1].completions_per_second
             lengths = [f"{one.mean_length:.1f}" for one in found]
             if abs(found[0].mean_length / found[1].mean_length - 1) > LENGTHS:
@@ -300,10 +299,10 @@ def large(options: Options) -> Outcome:
         return replace(whole, problems=few, max_new_tokens=tokens, endless=True)
 
     full = task("float32")
-    contenders: list[Contender] = [options.ours(False), Generate(False)]
-    contenders += [_fastest(CTranslate2(compute_type), full) for compute_type in ("float32", "int8")]
-    found = measure(contenders, full, options.repeats)
-    found += measure([options.ours(False)], task("bfloat16"), options.repeats)
+    ours = options.ours(False)
+    others = [_fastest(CTranslate2(compute_type), full) for compute_type in ("float32", "int8")]
+    contenders: list[Contender] = [ours, Generate(False), *others]
+    found = measure([*((one, full) for one in contenders), (ours, task("bfloat16"))], options.repeats)
     counts = f"{len(full.problems)} questions, {tokens} tokens each, {options.rows} rows, {options.threads} threads"
     outcome.show(f"{options.large}, random weights: {counts}", found)
     return outcome
@@ -311,16 +310,16 @@ def large(options: Options) -> Outcome:
 
 def machine(options: Options) -> Outcome:
     """Relate the engine's rate to that of large matrix products."""
-    rows = []
-    for dtype in ("float32", "bfloat16"):
-        rate = product_rate(DTYPES[dtype])
-        rows.append(["matrix product 2048 × 2048", dtype, "", f"{rate / 1e9:.0f}", ""])
-        for family in options.families:
-            task = options.task(options.trained(family), dtype)
-            for one in measure([options.ours(True), options.ours(False)], task, min(_FEW_REPEATS, options.repeats)):
-                speed = median(operations(task, run) / run.seconds for run in one.runs)
-                cells = [f"{one.tokens_per_second:.0f}", f"{speed / 1e9:.1f}", f"{100 * speed / rate:.0f}%"]
-                rows.append([f"{one.contender.name}, {NAMES[family]}", dtype, *cells])
+    rates = {dtype: product_rate(DTYPES[dtype]) for dtype in ("float32", "bfloat16")}
+    rows = [["matrix product 2048 × 2048", dtype, "", f"{rate / 1e9:.0f}", ""] for dtype, rate in rates.items()]
+    for family in options.families:
+        tasks = [options.task(options.trained(family), dtype) for dtype in rates]
+        entries = [(options.ours(calculator), task) for task in tasks for calculator in (True, False)]
+        for one in measure(entries, min(_FEW_REPEATS, options.repeats)):
+            speed = median(operations(one.task, run) / run.seconds for run in one.runs)
+            share = f"{100 * speed / rates[one.precision]:.0f}%"
+            cells = [one.precision, f"{one.tokens_per_second:.0f}", f"{speed / 1e9:.1f}", share]
+            rows.append([f"{one.contender.name}, {NAMES[family]}", *cells])
     heads = ["", "precision", "tokens/s", "GFLOP/s", "share"]
     note = (
         "Operations of the linear layers alone: attention, drawing and everything in Python is the rest. Medians of "
@@ -362,7 +361,8 @@ def bandwidth(options: Options) -> Outcome:
         task = replace(options.task_of(model, form, Path(shape)), endless=True)
         needed = step_bytes(task) / rate
         # In as many rows as the limit is of.
-        for one in measure([Ours(True), Ours(False), Generate(True), Generate(False)], task, options.repeats):
+        contenders: list[Contender] = [Ours(True), Ours(False), Generate(True), Generate(False)]
+        for one in measure([(contender, task) for contender in contenders], options.repeats):
             cells = [f"{one.tokens_per_second:.0f}", f"{one.seconds:.2f}", f"{100 * needed / one.seconds:.0f}%"]
             rows.append([shape, one.contender.name, one.precision, *cells])
     heads = ["shape", "contender", "precision", "tokens/s", "seconds", "share of the limit"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, median, stdev
 
@@ -64,12 +64,16 @@ class Measurement:
         return fmean(completion[-1] == self.task.stop for run in self.runs for completion in run.completions)
 
 
-def measure(contenders: Sequence[Contender], task: Task, repeats: int) -> list[Measurement]:
-    """Let contenders draw in turn, ``repeats`` times after a short run that does not count; seeds differ."""
-    runs: list[list[Drawn]] = [[] for _ in contenders]
-    failures = [""] * len(contenders)
+def measure(entries: Iterable[tuple[Contender, Task]], repeats: int) -> list[Measurement]:
+    """Let contenders draw their tasks in turn, ``repeats`` times after a short run that does not count; seeds differ.
+
+    Tasks of several precisions stand in one call, since a machine's speed may be another some minutes later.
+    """
+    entries = list(entries)
+    runs: list[list[Drawn]] = [[] for _ in entries]
+    failures = [""] * len(entries)
     for repeat in range(-1, repeats):
-        for place, contender in enumerate(contenders):
+        for place, (contender, task) in enumerate(entries):
             if failures[place]:
                 continue
             try:
@@ -79,10 +83,10 @@ def measure(contenders: Sequence[Contender], task: Task, repeats: int) -> list[M
                 continue
             if repeat >= 0:
                 runs[place].append(drawn)
-                report(f"{repeat + 1}/{repeats} {contender.name}: {drawn.seconds:.1f} s")
+                report(f"{repeat + 1}/{repeats} {contender.name}, {task.dtype}: {drawn.seconds:.1f} s")
     return [
         Measurement(contender, task, tuple(drawn), failure)
-        for contender, drawn, failure in zip(contenders, runs, failures, strict=True)
+        for (contender, task), drawn, failure in zip(entries, runs, failures, strict=True)
     ]
 
 

@@ -227,7 +227,7 @@ def test_every_section_prints_its_tables(trained, toy_data, monkeypatch, capsys)
     cache = str(toy_data / "cache")
     generation.main([*options.split(), *small.split(), "--sections", names, "--cache", cache])
     printed = capsys.readouterr().out
-    titles = ["float32, 1 threads", "low precision", "calculator on and off", "Share of the memory's rate"]
+    titles = [": 1 threads", "calculator on and off", "Share of the memory's rate"]
     if family == "causal":
         titles += ["Ten times", "llama-tiny, random weights", "matrix-product rate", "where the time goes"]
     assert all(title in printed for title in titles)
