@@ -29,7 +29,7 @@ from selfstudy.generation.rows import Row
 from selfstudy.judging.notation import Notation
 from selfstudy.models.attention import check_window
 from selfstudy.models.compute import out_of_memory
-from selfstudy.models.load import family
+from selfstudy.models.load import family, position_limit
 from selfstudy.models.prompts import decode_completion
 from selfstudy.storage.seeding import derive
 from selfstudy.types import Completion, Progress, Sample
@@ -141,9 +141,9 @@ class Engine:
         if empty:
             raise ModelError(f"{listed(empty)}: the prompt has no tokens; check the question and prompt.template")
         new = self.settings.max_new_tokens
-        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        limit = position_limit(self.model)
         if limit is not None:
-            causal = family(self.model) == "causal"  # else prompt and completion have positions of their own, as BART's
+            causal = family(self.model) == "causal"
             needed = [len(r.prompt_ids) + new if causal else max(len(r.prompt_ids), new) for r in requests]
             over = [f"{r.problem_id} ({len(r.prompt_ids)})" for r, n in zip(requests, needed, strict=True) if n > limit]
             if over:

@@ -30,7 +30,7 @@ from selfstudy.models.attention import (
     position_bias,
 )
 from selfstudy.models.compute import Compute
-from selfstudy.models.load import family
+from selfstudy.models.load import family, position_limit
 from selfstudy.models.plain import decoder_start, evaluating, plain_logprobs
 from selfstudy.types import Group
 
@@ -259,7 +259,7 @@ def check_rows(model: PreTrainedModel, groups: Sequence[Group], windowed: bool) 
         completion = max(map(len, group.completions), default=0)
         prompt = len(group.prompt_ids)
         lengths[group.problem_id] = prompt + completion if causal else max(prompt, completion)
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    limit = position_limit(model)
     over = [f"{name} ({length})" for name, length in lengths.items() if limit is not None and length > limit]
     if over:
         raise ModelError(

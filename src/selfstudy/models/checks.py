@@ -5,7 +5,7 @@ from __future__ import annotations
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from selfstudy.errors import ModelError
-from selfstudy.models.load import family
+from selfstudy.models.load import family, position_limit
 
 
 def check(
@@ -69,8 +69,8 @@ def _check_eos(tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def _check_positions(config: PreTrainedConfig, new: int) -> None:
-    limit = getattr(config.get_text_config(), "max_position_embeddings", None)
-    if limit is not None and new > limit:  # T5 counts relative distances and has none
+    limit = position_limit(config)
+    if limit is not None and new > limit:
         raise ModelError(
             f"sampling.max_new_tokens={new} is more than the {limit} positions of the {config.model_type} model, which "
             "prompts need too; lower it"

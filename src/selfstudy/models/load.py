@@ -66,6 +66,15 @@ def family(model: PreTrainedModel | PreTrainedConfig) -> Family:
     return "seq2seq" if config.is_encoder_decoder else "causal"
 
 
+def position_limit(model: PreTrainedModel | PreTrainedConfig) -> int | None:
+    """Return how many positions a row has; None without a limit, as for T5, which counts relative distances.
+
+    Causal models have them for prompt and completion together, encoder–decoder models for each.
+    """
+    config = model if isinstance(model, PreTrainedConfig) else model.config
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
+
+
 def load_config(path: Path) -> PreTrainedConfig:
     """Read the architecture alone, without weights.
 

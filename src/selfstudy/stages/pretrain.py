@@ -22,7 +22,7 @@ from selfstudy.learning.trainer import train
 from selfstudy.models.attention import check_window
 from selfstudy.models.compute import Compute
 from selfstudy.models.format import Format, FormatSettings, bind
-from selfstudy.models.load import family, load_model, load_tokenizer, save_model
+from selfstudy.models.load import family, load_model, load_tokenizer, position_limit, save_model
 from selfstudy.problems.mixture import Part, stream
 from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one
 from selfstudy.storage.seeding import derive
@@ -93,10 +93,10 @@ class Pretrain(Stage):
         base = one(inputs, "model").path
         model, tokenizer = load_model(base, device=self.compute.device), load_tokenizer(base)
         check_window(model, check_logprobs(model), self.settings.max_tokens, "lower pretraining.max_tokens")
-        positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        if positions is not None and self.settings.max_tokens > positions:
+        limit = position_limit(model)
+        if limit is not None and self.settings.max_tokens > limit:
             raise ModelError(
-                f"pretraining.max_tokens={self.settings.max_tokens} exceeds the {positions} positions of "
+                f"pretraining.max_tokens={self.settings.max_tokens} exceeds the {limit} positions of "
                 f"{type(model).__name__}; lower it"
             )
         format = bind(self.format, tokenizer, family(model))
