@@ -61,15 +61,18 @@ def main() -> None:
     parser.add_argument("--widths", nargs="+", type=int, default=WIDTHS)
     parser.add_argument("--tests", type=int, default=300, help="problems")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--sft", nargs="+", type=float, default=SFT, help="multiples of the default; 1 is always there")
+    parser.add_argument("--dpo", nargs="+", type=float, default=DPO, help="multiples of the default")
     parser.add_argument("--loss", help="the preference loss, as a config writes it; by default that of from_scratch")
     options = parser.parse_args()
+    options.sft = sorted({1, *options.sft})
     loss = Config.parse(load_tree(CONFIG, _loss(options)), CONFIG).preference.loss
     print(
         f"{datetime.date.today()}, {processor()}. Yield on {options.tests} test problems, {SAMPLES} samples each; "
         f"preference loss {loss.name} {json.dumps(loss.settings)}.\n"
     )
-    heads = ["model", "width", "parameters", *(f"SFT, rate × {factor:g}" for factor in SFT)]
-    heads += ["pairs", *(f"DPO − SFT, rate × {factor:g}" for factor in DPO)]
+    heads = ["model", "width", "parameters", *(f"SFT, rate × {factor:g}" for factor in options.sft)]
+    heads += ["pairs", *(f"DPO − SFT, rate × {factor:g}" for factor in options.dpo)]
     rows = []
     for preset in options.models:
         for width in options.widths:
@@ -100,8 +103,8 @@ def _row(preset: str, width: int, options: argparse.Namespace) -> list[str]:
     def yields(artifact: Artifact) -> dict[str, float]:
         return count(artifact.path, problems, options.threads)
 
-    starts = {factor: yields(learned("sft", factor, 1)) for factor in SFT}
-    preferred = [learned("dpo-1", 1, factor) for factor in DPO]
+    starts = {factor: yields(learned("sft", factor, 1)) for factor in options.sft}
+    preferred = [learned("dpo-1", 1, factor) for factor in options.dpo]
     gains = [paired_bootstrap(yields(artifact), starts[1], seed=0) for artifact in preferred]
     cells = [f"{fmean(found.values()):.2f}" for found in starts.values()]
     cells.append(f"{preferred[0].metrics()['pairs']}")
