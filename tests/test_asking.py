@@ -174,6 +174,8 @@ def test_scores_are_shown_as_lines_or_as_json(capsys: pytest.CaptureFixture[str]
     assert "6 problems: accuracy" in shown
     assert "pass@5" in shown
     assert "maj@1" in shown
+    show_scores("mine:sft", "test", samples=3, as_json=False, **options)
+    assert "pass@3" in capsys.readouterr().out  # all that were drawn count
     source = "{name: word_problems, count: 3}"
     show_scores("base", source, samples=0, as_json=True, **options)
     metrics = json.loads(capsys.readouterr().out)

@@ -78,6 +78,25 @@ def test_the_root_is_an_option_everywhere(
     assert run("status", "mine", *place) == 0
 
 
+def test_a_folder_that_cannot_be_written_is_named_and_no_file_of_ours(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a file").write_text("")
+    assert run("plan", "quickstart", "--name", "mine") == 0
+    assert capsys.readouterr().out.startswith("mine: ")
+    assert run("run", "quickstart", "--root", "a file") == 2
+    assert f"{tmp_path / 'a file'}" in " ".join(capsys.readouterr().err.split())
+    folder = tmp_path / "mine"
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(folder / ".config.yaml.writing"))
+
+    monkeypatch.setattr("selfstudy.starting.write_config", refuse)
+    assert run("init", "mine.csv") == 2
+    assert f"error: {folder}: Permission denied; what was" in " ".join(capsys.readouterr().err.split())
+
+
 def test_what_a_model_that_is_not_here_takes_is_not_made_up(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,6 +113,16 @@ def test_differences_are_paired_and_the_test_is_exact(root: Path) -> None:
     assert found.cost_b.flops == 7
 
 
+def test_what_was_hardly_meant_is_said(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever compares a run that is not finished must not read that self-training gained nothing."""
+    unfinished = "run two has not returned a model yet: sft, the last one that it scored, stands for it"
+    assert compare("one", "two", root).warnings == (unfinished,)
+    assert compare("one:sft", "two:sft", root).warnings == ()
+    assert compare("two:sft", "two", root).warnings == (unfinished, "both are two:sft; name the models: RUN:MODEL")
+    show_comparison("two:sft", "two", root)
+    assert f"warning: {unfinished}" in capsys.readouterr().out
+
+
 def test_a_model_is_named_as_elsewhere(root: Path) -> None:
     found = compare("one:sft", "one:best", root, "test")
     assert (found.a, found.b, list(found.splits)) == ("one:sft", "one:dpo", ["test"])

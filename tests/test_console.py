@@ -126,6 +126,18 @@ def test_no_bar_without_a_terminal(out: io.StringIO) -> None:
     assert out.getvalue() == ""
 
 
+def test_a_step_of_many_minutes_shows_in_a_log_that_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch, out: io.StringIO
+) -> None:
+    clock = iter((0.0, 29.0, 31.0, 60.0, 62.0))
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
+    with progress("sample [a]", 4000) as bar:
+        for _ in range(4):
+            bar.advance(500, loss=0.5)
+    said = [line.strip() for line in out.getvalue().splitlines()]
+    assert said == ["sample [a]: 1,000 of 4,000", "sample [a]: 2,000 of 4,000"]
+
+
 def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     written = io.StringIO()
     monkeypatch.setattr(module, "console", Console(file=written, width=100, force_terminal=True))

@@ -173,12 +173,12 @@ def test_until_only_and_what_a_half_done_run_looks_like(config: str, capsys: pyt
     shown = capsys.readouterr().out
     assert "✓ sft" in shown
     assert "· dpo-1" in shown
-    assert "last event run_finished" in shown
+    assert "finished" in shown
     show_status(None, ROOT)
     shown = capsys.readouterr().out
     wholes = [step for step in results.steps if "part_of" not in step.about]
     done = sum(step.artifact is not None for step in wholes)
-    assert f"causal: {done} of {len(wholes)} steps, last event run_finished" in flat(shown)
+    assert f"causal: {done} of {len(wholes)} steps, finished" in flat(shown)
 
     selfstudy.run(config, only="evaluate/sft/dev/greedy", quiet=True)
     assert read_results(MINE).step("evaluate/sft/dev/greedy").artifact
@@ -224,7 +224,7 @@ def test_a_run_that_died(config: str, capsys: pytest.CaptureFixture[str], monkey
     show_status("causal", ROOT)
     shown = capsys.readouterr().out
     assert "… sft" in shown
-    assert "last event run_stopped" in shown
+    assert "stopped" in shown
     show_plan(config)
     assert "to continue" in capsys.readouterr().out
     selfstudy.run(config, until="sft")

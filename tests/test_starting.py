@@ -157,13 +157,29 @@ def test_a_file_without_solutions_is_told_what_is_lacking(capsys: pytest.Capture
     write_config(write("mine.csv", records), OUT, {})
     said = " ".join(capsys.readouterr().out.split())
     assert "no column holds worked solutions (not used: city); if one does, name it: --solution COLUMN" in said
-    assert "the first fine-tuning (L) learns from those alone" in OUT.read_text()
+    assert "the first fine-tuning learns from those alone" in OUT.read_text()
     assert config()["problems"]["solved"]["name"] == "word_problems"
     assert planned()["labelled"] == 1000
     texts = [record | {"answer": f"city {n}"} for n, record in enumerate(records)]
     with pytest.raises(DataError, match=r"no row has a worked solution.* name it with --solution COLUMN"):
         write_config(write("texts.csv", texts), Path("other.yaml"), {})
     assert not Path("other.yaml").exists()
+
+
+def test_questions_that_are_nearly_the_same_are_to_be_taken_out_of_the_file() -> None:
+    records = [r | {"problem": f"{r['problem']} {'Count again. ' * (n % 2)}"} for n, r in enumerate(rows(4, 4) * 5)]
+    with pytest.raises(DataError, match=r"^\d of 2 problems of dev .*: take one of the two out of the file") as caught:
+        write_config(write("mine.csv", records), OUT, {})
+    assert "listed in" not in str(caught.value)
+    assert not OUT.exists()
+    OUT.write_text("")
+    with pytest.raises(DataError, match=r"nosuch\.csv"):  # rather than that there is a config
+        write_config(Path("nosuch.csv"), OUT, {})
+
+
+def test_a_hold_out_of_a_few_problems_is_said_to_be_one() -> None:
+    write_config(write("mine.csv", rows()), OUT, {})
+    assert "3 problems each are few: an accuracy of 50% is then known to ± 57 points" in OUT.read_text()
 
 
 def test_rows_that_cannot_be_used_are_counted_and_left_out() -> None:

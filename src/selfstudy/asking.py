@@ -133,8 +133,9 @@ class Model:
         if samples:
             solver = self.solver("evaluate", temperature=temperature, calculator=calculator, seed=seed)
             drawn = self._judged(problems, _draw(solver, problems, samples))
+        ks = sorted({*_KS, samples} - {0})
         return summarise(
-            score_problem(problem.id, greedy[i], drawn[i * samples : (i + 1) * samples], _KS)
+            score_problem(problem.id, greedy[i], drawn[i * samples : (i + 1) * samples], ks)
             for i, problem in enumerate(problems)
         )
 

@@ -24,6 +24,10 @@ app = typer.Typer(
 ConfigName = Annotated[str, typer.Argument(help="A packaged config, such as quickstart, or the path of a YAML file.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings to change: rounds=3 preference.loss.beta=0.2 …")]
 Root = Annotated[Path, typer.Option(help="Where artifacts and runs lie.")]
+RunName = Annotated[
+    str | None,
+    typer.Option(help="Name of the run; by default the config's, with a short code where settings are changed."),
+]
 RunRoot = Annotated[Path | None, typer.Option(help="Where artifacts and runs are to lie; the same as root=….")]
 
 
@@ -52,9 +56,9 @@ def _options(
 def run(
     config: ConfigName,
     overrides: Overrides = None,
-    until: Annotated[str | None, typer.Option(help="Stop after this step.")] = None,
+    until: Annotated[str | None, typer.Option(help="Stop after this step; plan lists them.")] = None,
     only: Annotated[str | None, typer.Option(help="Carry out this step alone.")] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
+    name: RunName = None,
     root: RunRoot = None,
 ) -> None:
     """Carry out a run, or continue it: what exists is not made again."""
@@ -67,7 +71,7 @@ def run(
 def pretrain(
     config: ConfigName,
     overrides: Overrides = None,
-    name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
+    name: RunName = None,
     root: RunRoot = None,
 ) -> None:
     """Make a base model from the mixture of a config's section pretraining, and score it."""
@@ -92,11 +96,16 @@ def init(
 
 
 @app.command()
-def plan(config: ConfigName, overrides: Overrides = None, root: RunRoot = None) -> None:
+def plan(
+    config: ConfigName,
+    overrides: Overrides = None,
+    name: RunName = None,
+    root: RunRoot = None,
+) -> None:
     """Show the steps of a run, which of them exist, and a forecast of the work, before any compute."""
     from selfstudy.running import show_plan
 
-    show_plan(config, _overrides(overrides, root))
+    show_plan(config, _overrides(overrides, root), name=name)
 
 
 @app.command()
@@ -154,7 +163,7 @@ def sample(
     n: Annotated[int, typer.Option(min=1, help="Samples a problem.")] = 1,
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.7,
     calculator: Annotated[bool, typer.Option(help="Whether the calculator writes results.")] = True,
-    seed: Annotated[int, typer.Option(min=0, help="Of the samples.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Another one draws other samples.")] = 0,
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Draw solutions of any problems from a trained model."""
@@ -169,10 +178,10 @@ def evaluate(
     problems: Annotated[
         str, typer.Argument(help="A problem source; or one of the run's splits: dev, test, a transfer set.")
     ] = "test",
-    samples: Annotated[int, typer.Option(min=0, help="Samples a problem besides the greedy one, for pass@k.")] = 0,
-    temperature: Annotated[float, typer.Option(min=0, help="Of those samples.")] = 0.7,
+    samples: Annotated[int, typer.Option(min=0, help="Samples a problem, for pass@k and maj@k too.")] = 0,
+    temperature: Annotated[float, typer.Option(min=0, help="At which those samples are drawn.")] = 0.7,
     calculator: Annotated[bool, typer.Option(help="Whether the calculator writes results.")] = True,
-    seed: Annotated[int, typer.Option(min=0, help="Of the samples.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Another one draws other samples.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     root: Root = DEFAULT_ROOT,
 ) -> None:
@@ -248,10 +257,18 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(2)
     except OSError as error:  # a full disk, a folder that cannot be written: nothing of ours is wrong
         kept = "what was finished is kept: mend that, and run again"
-        errors.print(f"[bold red]error:[/] {escape(printable(str(error)))}; {kept}", soft_wrap=True)
+        errors.print(f"[bold red]error:[/] {escape(printable(_of_files(error)))}; {kept}", soft_wrap=True)
         sys.exit(2)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _of_files(error: OSError) -> str:
+    """Say what could not be read or written: the folder, where it is a file that a user never named."""
+    if not isinstance(error.filename, str) or error.strerror is None:
+        return str(error)
+    path = Path(error.filename).absolute()
+    return f"{path.parent if path.name.startswith('.') else path}: {error.strerror}"
 
 
 def _terminated(number: int, frame: object) -> None:

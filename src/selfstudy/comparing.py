@@ -73,6 +73,7 @@ class Comparison:
         cost_a: Of the run of A.
         cost_b: Of the run of B.
         settings: The settings that differ, such as ``preference.loss.beta``, with both values.
+        warnings: Why this may not be the comparison that was meant.
     """
 
     a: str
@@ -82,6 +83,7 @@ class Comparison:
     cost_a: Cost
     cost_b: Cost
     settings: dict[str, tuple[Any, Any]]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,15 @@ def compare(a: str, b: str, root: Path = DEFAULT_ROOT, split: str | None = None)
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise ConfigError(f"{one.name} and {two.name} cannot be compared: {reasons}")
     settings = differing(one.results.settings, two.results.settings)
-    return Comparison(one.name, two.name, splits, left_out, one.cost, two.cost, settings)
+    meant = zip((a, b), (one, two), strict=True)
+    warnings = [
+        f"run {side.run} has not returned a model yet: {side.model}, the last one that it scored, stands for it"
+        for name, side in meant
+        if ":" not in name and side.results.chosen is None
+    ]
+    if one.name == two.name:
+        warnings.append(f"both are {one.name}; name the models: RUN:MODEL")
+    return Comparison(one.name, two.name, splits, left_out, one.cost, two.cost, settings, tuple(warnings))
 
 
 def _side(name: str, root: Path) -> _Side:
@@ -203,6 +213,8 @@ def show_comparison(a: str, b: str, root: Path, *, split: str | None = None, as_
         print(json.dumps(dataclasses.asdict(found), indent=1))
         return
     console.print(f"A is {escape(found.a)}\nB is {escape(found.b)}", soft_wrap=True)
+    for warning in found.warnings:
+        console.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
     for name, contrast in found.splits.items():
         if console.is_terminal:
             console.print(_table(name, contrast))

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,6 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
+
+_EVERY = 30.0  # seconds between lines that stand for a bar
 
 
 class Events:
@@ -64,6 +66,21 @@ class Bar:
             self._progress.advance(self._task, amount)
 
 
+class Lines:
+    """A line now and then instead of a bar, for a log: a step of many minutes must not look like one that hangs."""
+
+    def __init__(self, description: str, total: int) -> None:
+        self._description, self._total, self._done = description, total, 0
+        self._said = time.monotonic()
+
+    def advance(self, amount: int = 1, **shown: float | str) -> None:
+        """Move; ``shown`` values are for a bar."""
+        self._done += amount
+        if (now := time.monotonic()) - self._said >= _EVERY:
+            self._said = now
+            console.print(f"[dim]        {escape(self._description)}: {self._done:,} of {self._total:,}[/]")
+
+
 class Rate(TextColumn):
     """Units per second."""
 
@@ -77,8 +94,11 @@ class Rate(TextColumn):
 
 
 @contextmanager
-def progress(description: str, total: int) -> Iterator[Bar]:
-    """Show a bar with rate and time left; nothing where the output is not a terminal."""
+def progress(description: str, total: int) -> Iterator[Bar | Lines]:
+    """Show a bar with rate and time left; where the output is not a terminal, a line every half minute."""
+    if not console.is_terminal:
+        yield Lines(description, total)
+        return
     columns = (
         TextColumn("  {task.description}"),
         BarColumn(bar_width=30),
@@ -88,7 +108,7 @@ def progress(description: str, total: int) -> Iterator[Bar]:
         TextColumn("{task.fields[note]}"),
     )
     bars = Progress(*columns, console=console, transient=True)
-    with bars if console.is_terminal else nullcontext():  # a disabled one ended with an empty line before rich 14.3
+    with bars:
         yield Bar(bars, bars.add_task(description, total=total, note=""))
 
 

@@ -54,16 +54,18 @@ def run(
     prepared = prepare(config, overrides, run_name=name)
     steps = select(prepared.plan, until, only)
     with prepared.locked():
+        if not quiet:
+            console.print(f"[bold]{prepared.name}[/]: {count_shown(steps)} steps, in {prepared.folder}")
+            if name is None and prepared.name != Path(config).stem:
+                console.print("[dim]changed settings make it a run of that name; --name gives it another[/]")
         return _run(prepared, steps, {"config": config, "overrides": list(overrides)}, quiet=quiet)
 
 
 def _run(prepared: Prepared, steps: Sequence[Step], asked: Mapping[str, Any], *, quiet: bool) -> Results:
     prepared.write()
     started = time.monotonic()
-    if not quiet:
-        console.print(f"[bold]{prepared.name}[/]: {count_shown(steps)} steps, in {prepared.folder}")
-        if hint := _others_busy(prepared.config.compute):
-            console.print(f"[yellow]{hint}[/]")
+    if not quiet and (hint := _others_busy(prepared.config.compute)):
+        console.print(f"[yellow]{hint}[/]")
     done: list[PlannedStep] = []
     with _sinks(prepared, quiet=quiet) as emit:
 
@@ -103,8 +105,8 @@ def _others_busy(compute: Compute) -> str:
         return ""
     return (
         f"other programs use this machine (a load of {load:.1f} on {cores()} cores), and threads wait for each other "
-        "then: compute.threads=1 may be several times faster. It counts in the names of artifacts: set it before the "
-        "first run"
+        "then: stop this with Ctrl-C and run it with compute.threads=1, which may be several times faster (what was "
+        "made with more threads is made again)"
     )
 
 
@@ -159,9 +161,9 @@ def _root_option(prepared: Prepared) -> str:
     return "" if prepared.store.root == DEFAULT_ROOT else f" --root {prepared.config.root}"
 
 
-def show_plan(config: str, overrides: Sequence[str] = ()) -> None:
+def show_plan(config: str, overrides: Sequence[str] = (), *, name: str | None = None) -> None:
     """Print the steps of a run, what exists of them, and a forecast of work and disk; computes nothing."""
-    prepared = prepare(config, overrides, download=False)
+    prepared = prepare(config, overrides, run_name=name, download=False)
     sizes = prepared.sizes()
     table = Table(title=f"{prepared.name}: {count_shown(prepared.plan.steps)} steps", title_justify="left")
     for heading in ("step", "state", "work"):
@@ -265,5 +267,9 @@ def _last_event(folder: Path) -> str:
     last = last_event(folder / "events.jsonl")
     if last is None:
         return "not started"
-    said = f"last event {escape(last['event'])} {time.time() - last['time']:.0f} s ago"
-    return f"{said}: {escape(str(last['message']))}" if last["event"] == "run_stopped" and last.get("message") else said
+    event = last["event"]
+    said = {"run_finished": "finished", "run_stopped": "stopped", "step_started": f"{last.get('step')} began"}
+    then = ""
+    if event == "run_stopped":
+        then = f": {last['message']}" if last.get("message") else "; the same command goes on from there"
+    return escape(f"{said.get(event, f'last event {event}')} {time.time() - last['time']:,.0f} s ago{then}")

@@ -91,16 +91,16 @@ def write_config(path: Path, out: Path, given: Mapping[str, str]) -> Findings:
         ConfigError: ``out`` is there already.
         DataError: The file cannot be used as it is; says what to do.
     """
+    found = look(path, given)
     if out.exists():
         raise ConfigError(f"{out} is there already; name another file with --out, or remove it")
-    found = look(path, given)
     text = "".join(_lines(found, out))
     try:
         _try(text, str(out))
     except DataError as error:
-        bad = f" (the first that cannot: {found.bad[0]})" if found.bad else ""
-        usable = f"{len(found.problems):,} of the {found.rows:,} rows of {path} can be used{bad}"
-        raise DataError(f"{usable}: {error}{_repeats(found)}") from None
+        counted = f"{len(found.problems):,} of the {found.rows:,} rows of {path} can be used"
+        usable = f"{counted} (the first that cannot: {found.bad[0]}): " if found.bad else ""
+        raise DataError(f"{usable}{error}{_repeats(found)}") from None
     out.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(out, text.encode())
     if not found.solutions:
@@ -136,7 +136,7 @@ def look(path: Path, given: Mapping[str, str]) -> Findings:
     problems, bad = read_problems(source.model_copy(update={"answers": judging.answers}), on_bad_rows="skip")
     if judging.verifier != "numeric" and not any(problem.solution for problem in problems):
         raise DataError(
-            f"{path}: no row has a worked solution, and the first fine-tuning (L) learns from those alone. Write some "
+            f"{path}: no row has a worked solution, and the first fine-tuning learns from those alone. Write some "
             "(a hundred is a start) into a column of the file, empty where a row has none, and name it with "
             "--solution COLUMN"
         )
@@ -169,7 +169,11 @@ def _try(text: str, name: str) -> None:
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as other:
         LoadProblems(settings=config.problems, seed=config.seed).run({}, Path(folder), SILENT)
         problems = (Artifact("problems", "", Path(folder)),)
-        FindOverlap(max_overlap=config.max_overlap).run({"problems": problems}, Path(other), SILENT)
+        try:
+            FindOverlap(max_overlap=config.max_overlap).run({"problems": problems}, Path(other), SILENT)
+        except DataError as error:  # its list goes with the folder, and hold-outs are of the same file
+            said = str(error).partition(": take them out")[0]
+            raise DataError(f"{said}: take one of the two out of the file") from None
         JudgeGold(verifier=config.verifier).run({"problems": problems}, Path(other), SILENT)
 
 
@@ -243,9 +247,7 @@ def _splits(found: Findings) -> Iterator[str]:
             else "a number such as 500 shows so many, and the other problems count as answers-only"
         )
     else:
-        yield _comment(
-            "CHANGE: the file has no worked solutions, and the first fine-tuning (L) learns from those alone."
-        )
+        yield _comment("CHANGE: the file has no worked solutions, and the first fine-tuning learns from those alone.")
         yield _comment(
             "Generated ones stand in here. Write some of your own (a hundred is a start) into a column of the"
         )
@@ -255,6 +257,9 @@ def _splits(found: Findings) -> Iterator[str]:
         "dev", "0.1", "held out to decide which model is best; or a file: {name: tabular, path: …}", indent=2
     )
     yield _setting("test", "0.1", "likewise, scored once at the end", indent=2)
+    if (held := max(1, round(0.1 * len(found.problems)))) < _FEW:
+        known = f"{98 / held**0.5:.0f} points"
+        yield _comment(f"{held:,} problems each are few: an accuracy of 50% is then known to ± {known}")
     if found.bad:
         first = _one_line(str(found.bad[0]))
         yield _setting("on_bad_rows", "skip", f"{len(found.bad):,} rows cannot be used; the first: {first}", indent=2)

@@ -165,13 +165,21 @@ def test_a_verifier_that_takes_its_process_with_it_is_named(fault: str, how: str
 @pytest.mark.parametrize(
     ("fault", "kind", "message"),
     [
-        ("raise KeyError('k')", PluginError, r"^verifier Mine: problem p/000, sample 1: raised KeyError: 'k'; mend"),
+        (
+            "raise KeyError('k')",
+            PluginError,
+            r"^verifier Mine: problem p/000, sample 1: raised KeyError in line \d+ of mine\.py: 'k'; mend",
+        ),
         ("raise MemoryError", PluginError, "sample 1: raised MemoryError"),
         ("raise DataError('p/000: no')", DataError, "^p/000: no$"),
         ("raise OddError[0]('this', 'that')", DataError, "^this and that$"),
         ("return input()", PluginError, "sample 1: raised EOFError"),
         ("return 'right'", PluginError, "sample 1: returned 'right'; it must return a Judgement"),
-        ("return Judgement('maybe', None, '')", PluginError, "sample 1: returned Judgement.outcome='maybe'"),
+        (
+            "return Judgement('maybe', None, '')",
+            PluginError,
+            r"sample 1: returned Judgement.outcome='maybe'.* one of right, wrong, unparsed",
+        ),
         ("return Judgement('right', 7, '')", PluginError, "sample 1: returned Judgement.outcome='right', extracted=7"),
         ("return Judgement('right', '7', None)", PluginError, "sample 1: returned .*reason=None"),
         ("return Judgement(['right'], '7', '')", PluginError, "sample 1: returned"),

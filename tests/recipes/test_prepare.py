@@ -10,7 +10,7 @@ import pytest
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from selfstudy.errors import ConfigError, DataError, ModelError
+from selfstudy.errors import ConfigError, DataError, ModelError, PluginError
 from selfstudy.models.load import load_model
 from selfstudy.models.presets import PRESETS
 from selfstudy.recipes.prepare import prepare
@@ -115,6 +115,9 @@ def test_what_cannot_work_is_said_before_any_compute(table: Path) -> None:
         ModelError, match=r"^model \./seq2seq: .*cannot spell the angle notation.*; set prompt\.notation: auto"
     ):
         prepare("quickstart", ["model=./seq2seq", "prompt.notation=angle"])
+    Path("verifier.py").write_text("class Broken(\n")
+    with pytest.raises(PluginError, match=r"verifier\.py"):
+        prepare("quickstart", ["verifier=./verifier.py"])
     Path("alone.yaml").write_text("rounds: 1\n")
     with pytest.raises(ConfigError, match="model is required; add 'model: …' to it, or model=… to the command"):
         prepare("alone.yaml")

@@ -125,7 +125,9 @@ def test_names_are_not_markup(tmp_path: Path) -> None:
 def test_what_the_guard_decided_stands_below_the_table(tmp_path: Path) -> None:
     decided = {"dpo-1": {"fell_back": True, "used_step": 0}, "dpo-2": {"fell_back": False, "used_step": 40}}
     done = all_done() | {name: {"guard": guard} for name, guard in decided.items()}
-    assert "guard: dpo-1 is the SFT model, dpo-2 is step 40" in printed(read_results(make_run(tmp_path, done)))
+    assert "guard: dpo-1 is the SFT model, dpo-2 is the policy after step 40" in printed(
+        read_results(make_run(tmp_path, done))
+    )
     assert "guard" not in printed(read_results(make_run(tmp_path / "off", all_done() | {"dpo-1": {"pairs": 3}})))
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
+
 from selfstudy.errors import PluginError, SelfstudyError
 from selfstudy.judging.verifiers import Judgement, Verifier
 from selfstudy.types import Outcome, Problem, Sample, Verdict
@@ -25,11 +28,12 @@ def judge(verifier: Verifier, problem: Problem, sample: Sample) -> Verdict:
         raise
     except Exception as error:
         raise PluginError(
-            f"{where}: raised {type(error).__name__}: {error}; mend the verifier and run again"
+            f"{where}: raised {type(error).__name__}{_line(error)}: {error}; mend the verifier and run again"
         ) from error
     if not _is_judgement(judgement):
         raise PluginError(
-            f"{where}: returned {judgement!r:.200}; it must return a Judgement(outcome, extracted, reason) of texts"
+            f"{where}: returned {judgement!r:.200}; it must return a Judgement(outcome, extracted, reason), the "
+            f"outcome one of {', '.join(_OUTCOMES)}, the others texts (extracted may be None)"
         )
     # Plain texts, since records and other processes know no enumeration of a user's own.
     outcome = _OUTCOMES[_OUTCOMES.index(judgement.outcome)]
@@ -37,6 +41,13 @@ def judge(verifier: Verifier, problem: Problem, sample: Sample) -> Verdict:
     if outcome == "right" and sample.completion.finish == "length":
         return Verdict(problem.id, sample.index, "wrong", extracted, "cut by length before it ended")
     return Verdict(problem.id, sample.index, outcome, extracted, str.__str__(judgement.reason))
+
+
+def _line(error: Exception) -> str:
+    """Say where the verifier was, in its own file, when it raised."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is judge's
+    own = [frame for frame in frames if frame.filename == frames[0].filename]
+    return f" in line {own[-1].lineno} of {Path(own[-1].filename).name}" if own else ""
 
 
 def place(verifier: str, problem: Problem, sample: Sample) -> str:

@@ -293,7 +293,7 @@ def _model_card(model: PreTrainedModel, facts: Mapping[str, Any]) -> str:
     table = "\n".join(f"| {name} | {_cell(value)} |" for name, value in rows.items())
     return (
         "---\nlibrary_name: transformers\ntags:\n- selfstudy\n---\n\n# A model trained with Selfstudy\n\n"
-        "It reasons in steps before it answers and marks its arithmetic, so that a calculator can write results.\n\n"
+        "It reasons in steps before it answers. Where it marks its arithmetic, a calculator can write the results.\n\n"
         f"| | |\n|---|---|\n{table}\n"
     )
 

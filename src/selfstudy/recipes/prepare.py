@@ -18,6 +18,7 @@ import yaml
 
 from selfstudy.config import differing, load_tree, parse_yaml
 from selfstudy.errors import ConfigError, ModelError
+from selfstudy.judging.judges import judged_by
 from selfstudy.models.checks import check
 from selfstudy.models.format import bind
 from selfstudy.models.load import MODEL_FILES, family, load_config, load_tokenizer
@@ -138,6 +139,9 @@ def prepare(
             "these, spaces and . , + = @ - _ alone"
         )
     config = Config.parse(load_tree(name, overrides), name)
+    if config.verifier.is_file:
+        with judged_by(config.verifier, config.verifier_timeout):
+            pass  # it can be loaded: a run that finds out later has begun in vain
     root = Path(config.root)
     missing: list[str] = []
     data = _data("data", config.problems.sources(), root, download, missing)

@@ -259,7 +259,7 @@ def _guarded(results: Results) -> list[str]:
     for step in results.steps:
         guard = step.artifact.metrics().get("guard") if step.kind == "preference" and step.artifact else None
         if guard is not None:
-            said.append(f"{step.name} is {used_weights(guard)}")
+            said.append(f"{step.name} is {'' if guard['fell_back'] else 'the policy after '}{used_weights(guard)}")
     return said
 
 

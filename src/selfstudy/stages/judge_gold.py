@@ -46,15 +46,15 @@ class JudgeGold(Stage):
                     write(verdict)
                 firsts.setdefault(verdict.outcome, verdict)
         for outcome, said, remedy in (
-            ("unparsed", "finds no answer in", "or a finder of it, that reads answers as the solutions state them"),
-            ("wrong", "calls wrong", "that accepts these solutions, or correct them"),
+            ("unparsed", "finds no answer in", ", or a finder of it, that reads answers as the solutions state them"),
+            ("wrong", "calls wrong", " that accepts these solutions, or correct them"),
         ):
             if 2 * outcomes[outcome] > outcomes.total():
                 first = firsts[outcome]
                 why = f" ({first.reason})" if first.reason else ""
                 raise DataError(
                     f"verifier {self.verifier.name} {said} {outcomes[outcome]} of {outcomes.total()} worked solutions, "
-                    f"such as that of {first.problem_id}{why}; choose a verifier, {remedy}"
+                    f"such as that of {first.problem_id}{why}; choose a verifier{remedy}"
                 )
         return {"solutions": outcomes.total(), **{name: outcomes[name] for name in ("right", "wrong", "unparsed")}}
 

@@ -34,11 +34,11 @@ class ProblemSettings(Settings):
 
     Attributes:
         train: Where the training problems come from.
-        solved: A source of its own for L; None takes L from ``train``.
+        solved: A source of its own for the problems with worked solutions; None takes them from ``train``.
         labelled: How many (an integer), what share (a fraction) or ``all`` of these problems have their worked
             solutions shown to the model. The others count as answers-only.
-        unlabelled: ``all`` uses every training problem's question in self-training, L's included; ``rest`` leaves L's
-            out.
+        unlabelled: ``all`` uses every training problem's question in self-training; ``rest`` leaves out those whose
+            worked solutions are shown.
         dev: What decisions are made on: a source, or how many or what share of the training problems to hold out.
         test: What is scored once, at the end: likewise.
         transfer: Other data sets to score at the end, by name.

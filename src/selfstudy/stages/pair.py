@@ -37,8 +37,8 @@ class PairSettings(Settings):
         n: Samples drawn for every problem, each round.
         pairer: Which right solution is preferred to which wrong one.
         held_out: How many problems, or what share, train no pairs: theirs measure what was learnt from pairs. They are
-            chosen among the answers-only problems of U where there are enough, else among all of U. From the second
-            round on the policy may have learnt its own solutions of them, as pseudo-labels.
+            chosen among the answers-only problems where there are enough, else among all. From the second round on the
+            policy may have learnt its own solutions of them, as pseudo-labels.
     """
 
     n: Annotated[int, Field(ge=1)] = 5

@@ -89,9 +89,10 @@ class Sft(Stage):
         }
 
     def forecast(self, sizes: Sizes) -> Forecast:
-        """Count the steps on L alone; pseudo-labels add to them."""
+        """Count the steps; how many pseudo-labels there will be is not known."""
         examples = sizes.problems.get("labelled", 0)
         steps = self.settings.total_steps(examples)
         return Forecast(
-            f"{steps:,} steps of {self.settings.batch_size} on {examples:,} solutions and more", sizes.model_bytes
+            f"{steps:,} steps of {self.settings.batch_size} on {examples:,} solutions and any pseudo-labels",
+            sizes.model_bytes,
         )
