@@ -101,6 +101,14 @@ def test_quiet_writes_events_and_prints_nothing(tmp_path: Path, out: io.StringIO
     assert out.getvalue() == ""
 
 
+def test_the_seconds_of_parts_are_their_steps(tmp_path: Path, out: io.StringIO) -> None:
+    """Scores take no time; the samples that are drawn for them do, and have no line of their own."""
+    done: dict[str, Any] = {"metrics": {}}
+    part = ("step_finished", {**STEP, **done, "part": True, "seconds": 2.0})
+    emit(tmp_path, part, part, *[("step_finished", {**STEP, **done, "seconds": 0.5})] * 2)
+    assert [line.split()[-2:] for line in out.getvalue().splitlines()] == [["4.5", "s"], ["0.5", "s"]]
+
+
 def test_events_are_appended_and_a_torn_line_is_dropped(tmp_path: Path, out: io.StringIO) -> None:
     """A killed process may leave half a line; the next event must not stand behind it."""
     assert [e["event"] for e in emit(tmp_path, ("a", {}), ("b", {}))] == ["a", "b"]

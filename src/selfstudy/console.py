@@ -28,15 +28,20 @@ class Events:
         _cut_torn_line(path)
         self._file: TextIO = path.open("a", encoding="utf-8")
         self._quiet = quiet
+        self._parts = 0.0  # seconds of steps that have no line of their own
 
     def emit(self, event: str, fields: Mapping[str, Any]) -> None:
         """Write one event; the time is the only thing that two equal runs do not share."""
         line = {"time": round(time.time(), 3), "event": event, **fields}
         self._file.write(json.dumps(line, ensure_ascii=True, default=str) + "\n")
         self._file.flush()
-        text = None if self._quiet else _line(event, fields)
+        if event == "step_finished":
+            self._parts += fields["seconds"]
+        text = None if self._quiet else _line(event, fields, self._parts)
         if text:
             console.print(text, soft_wrap=True)
+        if event == "step_finished" and not fields["part"]:
+            self._parts = 0.0
 
     def close(self) -> None:
         """Close the file."""
@@ -112,7 +117,7 @@ def progress(description: str, total: int) -> Iterator[Bar | Lines]:
         yield Bar(bars, bars.add_task(description, total=total, note=""))
 
 
-def _line(event: str, fields: Mapping[str, Any]) -> str | None:
+def _line(event: str, fields: Mapping[str, Any], seconds: float) -> str | None:
     if event == "guard_decided":
         return f"[dim]        guard: {escape(fields['reason'])}[/]"
     if event == "round":
@@ -128,7 +133,7 @@ def _line(event: str, fields: Mapping[str, Any]) -> str | None:
         return f"[dim]{head}: continuing[/]" if fields["resumed"] else None
     if event == "step_skipped":
         return f"[dim]{head}: done before[/]"
-    return f"[bold]{head}[/]  {escape(summary(fields['metrics']))}  [dim]{fields['seconds']:.1f} s[/]"
+    return f"[bold]{head}[/]  {escape(summary(fields['metrics']))}  [dim]{seconds:.1f} s[/]"
 
 
 def _round(fields: Mapping[str, Any]) -> str:
