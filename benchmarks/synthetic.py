@@ -21,7 +21,7 @@ from selfstudy.models.load import family, load_config, load_tokenizer
 from selfstudy.models.prompts import encode_completion
 from selfstudy.pipeline import Step, inputs_of
 from selfstudy.recipes.prepare import prepare
-from selfstudy.stages.base import Inputs, one, read_split
+from selfstudy.stages.base import Inputs, one
 from selfstudy.stages.preference import Preference
 from selfstudy.stages.sample import Draw
 from selfstudy.stages.sft import Sft
@@ -29,6 +29,7 @@ from selfstudy.storage.artifacts import Store
 from selfstudy.storage.atomic import write_json
 from selfstudy.storage.records import read_records, write_records
 from selfstudy.storage.seeding import derive
+from selfstudy.storage.splits import read_split
 from selfstudy.types import SILENT, Completion, Problem, Sample
 
 Edit = Callable[[Problem], Problem]

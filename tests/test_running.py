@@ -16,9 +16,10 @@ import pytest
 import selfstudy
 from selfstudy import running
 from selfstudy.errors import ConfigError, PluginError, StorageError
+from selfstudy.looking import show_report, show_status
 from selfstudy.recipes.prepare import prepare
 from selfstudy.report.results import find_results, find_run, read_results
-from selfstudy.running import show_plan, show_report, show_status
+from selfstudy.running import show_plan
 from tests.system.conftest import small  # noqa: F401  (a fixture)
 
 ROOT = Path("selfstudy-runs")

@@ -68,3 +68,10 @@ def test_names_that_need_no_torch_bring_none(name: str) -> None:
 
 def test_the_version_is_the_installed_one() -> None:
     assert in_a_fresh_process("import selfstudy; print(selfstudy.__version__)").startswith("0.")
+
+
+@pytest.mark.parametrize("module", ["looking", "comparing", "keeping"])
+def test_looking_at_runs_does_not_wait_for_torch(module: str) -> None:
+    """`status`, `compare`, `verify` and `gc` answer at once; importing torch and transformers takes seconds."""
+    code = f"import sys, selfstudy.{module}; print({{'torch', 'transformers', 'matplotlib'}} & sys.modules.keys())"
+    assert in_a_fresh_process(code) == "set()"

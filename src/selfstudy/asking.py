@@ -28,12 +28,13 @@ from selfstudy.plugins import PluginSpec, parse_spec
 from selfstudy.problems.sources import load_source, parse_source, read_problems
 from selfstudy.recipes.config import Config
 from selfstudy.report.results import find_results
-from selfstudy.stages.base import Metrics, read_split
+from selfstudy.stages.base import Metrics
 from selfstudy.stages.evaluate import score_problem, summarise
 from selfstudy.storage import DEFAULT_ROOT
 from selfstudy.storage.artifacts import Artifact
 from selfstudy.storage.atomic import replacing
 from selfstudy.storage.judged import Judged
+from selfstudy.storage.splits import read_split
 from selfstudy.types import SILENT, Completion, Problem, Sample
 
 _KS = (1, 5, 10, 50, 100)  # of pass@k and maj@k, as far as there are samples

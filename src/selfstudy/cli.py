@@ -115,7 +115,7 @@ def status(
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Show how far a run is, living or dead, and its results so far."""
-    from selfstudy.running import show_status
+    from selfstudy.looking import show_status
 
     show_status(run, root, as_json=as_json)
 
@@ -150,7 +150,7 @@ def report(
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Write what there is to see of a run, finished, failed or going on, as one HTML file."""
-    from selfstudy.running import show_report
+    from selfstudy.looking import show_report
 
     show_report(run, root, out)
 

@@ -18,8 +18,8 @@ from selfstudy.console import console
 from selfstudy.errors import ConfigError, did_you_mean
 from selfstudy.evaluation.metrics import Interval, mcnemar, paired_bootstrap
 from selfstudy.report.results import Results, find_results
-from selfstudy.stages.base import read_split
 from selfstudy.storage import DEFAULT_ROOT
+from selfstudy.storage.splits import read_split
 
 _DISTINCT = "distinct right"
 _SEED = 0  # of the bootstrap

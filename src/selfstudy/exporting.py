@@ -15,10 +15,10 @@ from selfstudy.errors import ConfigError, did_you_mean
 from selfstudy.models.format import Format, bind, read_format
 from selfstudy.models.load import family, load_config, load_model, load_tokenizer, save_model
 from selfstudy.report.results import Results, find_results
-from selfstudy.stages.base import read_split
 from selfstudy.storage.artifacts import Artifact
 from selfstudy.storage.atomic import publish_folder, replacing
 from selfstudy.storage.records import read_records
+from selfstudy.storage.splits import read_split
 from selfstudy.types import Example, Pair, Problem
 
 

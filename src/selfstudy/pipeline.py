@@ -6,16 +6,16 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from selfstudy.errors import ConfigError, SelfstudyError, did_you_mean
 from selfstudy.evaluation.memory import watch_memory
 from selfstudy.stages.base import Inputs, Stage
 from selfstudy.storage.artifacts import Artifact, Store, digest_paths
-from selfstudy.types import Context
+from selfstudy.types import Context, count_shown
 
 
 @dataclass(frozen=True)
@@ -123,16 +123,6 @@ def select(plan: Plan, until: str | None = None, only: str | None = None) -> lis
     if until is not None:
         return plan.steps[: plan.steps.index(plan.step(until)) + 1]
     return [plan.step(only)] if only is not None else plan.steps
-
-
-class _Described(Protocol):
-    @property
-    def about(self) -> Mapping[str, str]: ...
-
-
-def count_shown(steps: Iterable[_Described]) -> int:
-    """Count steps as they are shown and numbered: what is part of another one counts with it."""
-    return sum("part_of" not in step.about for step in steps)
 
 
 def run(

@@ -6,7 +6,7 @@ would train on other tokens than were sampled.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -148,3 +148,13 @@ class _Still:
 
 # For library use and tests: no bar, no events.
 SILENT = Context(emit=lambda event, fields: None, progress=lambda description, total: nullcontext(_Still()))
+
+
+class _Described(Protocol):
+    @property
+    def about(self) -> Mapping[str, str]: ...
+
+
+def count_shown(steps: Iterable[_Described]) -> int:
+    """Count steps as they are shown and numbered: what is part of another one counts with it."""
+    return sum("part_of" not in step.about for step in steps)

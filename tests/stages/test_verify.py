@@ -69,8 +69,8 @@ def test_the_bar_moves_by_problems_and_shows_the_share_that_is_right(tmp_path: P
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("raise ValueError('odd text')", "raised ValueError: odd text"),
-        ("raise PermissionError('no')", "raised PermissionError: no"),
+        ("raise ValueError('odd text')", "raised ValueError in line 10 of mine.py: odd text"),
+        ("raise PermissionError('no')", "raised PermissionError in line 10 of mine.py: no"),
         ("return 1 / 0", "raised ZeroDivisionError"),
         ("return None", "returned None"),
         ("return True", "returned True"),

@@ -12,8 +12,9 @@ from datasets import load_dataset
 import selfstudy
 from selfstudy.asking import sample_to_file, show_scores, show_solutions
 from selfstudy.exporting import export_step
+from selfstudy.looking import show_status
 from selfstudy.report.results import read_results
-from selfstudy.running import show_plan, show_status
+from selfstudy.running import show_plan
 from selfstudy.storage.judged import read_judged
 from selfstudy.storage.records import read_records
 from selfstudy.types import Example, Pair, Problem

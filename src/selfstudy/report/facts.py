@@ -17,7 +17,6 @@ from selfstudy.evaluation.metrics import Interval, mean_interval
 from selfstudy.models.format import bind, read_format
 from selfstudy.models.load import family, load_config, load_tokenizer
 from selfstudy.models.vocabulary import token_texts
-from selfstudy.pipeline import count_shown
 from selfstudy.report.draws import TRAINING, DrawFacts, find_draws, read_draw
 from selfstudy.report.headline import Change, changes
 from selfstudy.report.results import PlannedStep, Results, read_results
@@ -28,7 +27,7 @@ from selfstudy.report.training import TRAINED, Training, read_training
 from selfstudy.selection.similarity import TokenSet, jaccard, token_set
 from selfstudy.storage.artifacts import Artifact
 from selfstudy.storage.records import read_records
-from selfstudy.types import Example, Problem
+from selfstudy.types import Example, Problem, count_shown
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from selfstudy.models.load import family, load_config, load_tokenizer
 from selfstudy.selection.candidates import Candidates
 from selfstudy.storage.artifacts import Artifact
 from selfstudy.storage.judged import pool
-from selfstudy.storage.records import ProblemsById, read_records
-from selfstudy.types import Context, Problem
+from selfstudy.storage.splits import look_up, stream_split
+from selfstudy.types import Context
 
 
 class Sizes(NamedTuple):
@@ -64,27 +64,6 @@ def one(inputs: Inputs, name: str) -> Artifact:
     """Return the input of which there is exactly one."""
     (artifact,) = inputs[name]
     return artifact
-
-
-def read_split(problems: Artifact, split: str) -> list[Problem]:
-    """Read one split of a problems artifact, in its order."""
-    return list(stream_split(problems, split))
-
-
-def stream_split(problems: Artifact, split: str) -> Iterator[Problem]:
-    """Read one split problem by problem; memory does not grow with it."""
-    return read_records(problems.path / f"{split}.jsonl", Problem)
-
-
-def count_split(problems: Artifact, split: str) -> int:
-    """Return how many problems a split has."""
-    with (problems.path / f"{split}.jsonl").open("rb") as file:
-        return sum(1 for _ in file)
-
-
-def look_up(problems: Artifact, split: str) -> ProblemsById:
-    """Return the problems of a split by id."""
-    return ProblemsById(problems.path / f"{split}.jsonl")
 
 
 def candidates(inputs: Inputs, settings: FormatSettings) -> Iterator[Candidates]:

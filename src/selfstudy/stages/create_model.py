@@ -12,7 +12,8 @@ from selfstudy.models.load import save_model
 from selfstudy.models.presets import create, find_preset
 from selfstudy.models.tokenizers import Family, train_tokenizer
 from selfstudy.problems.mixture import Part, stream
-from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one, stream_split
+from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one
+from selfstudy.storage.splits import stream_split
 from selfstudy.types import Context
 
 _TEXTS = 20_000  # from which a tokenizer learns

@@ -12,10 +12,11 @@ from typing import Any, ClassVar
 from selfstudy.errors import StorageError
 from selfstudy.evaluation.metrics import Interval, accuracy, maj_at_k, mean_interval, pass_at_k, proportion
 from selfstudy.selection.similarity import deduplicate
-from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one, stream_split
+from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one
 from selfstudy.storage.artifacts import Artifact
 from selfstudy.storage.atomic import write_json_rows
 from selfstudy.storage.judged import Judged, pool
+from selfstudy.storage.splits import stream_split
 from selfstudy.types import Context, Outcome
 
 Row = dict[str, Any]

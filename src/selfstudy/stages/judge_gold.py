@@ -10,8 +10,9 @@ from selfstudy.errors import DataError
 from selfstudy.judging.answers import ensure_answer_line
 from selfstudy.judging.judges import judged_by
 from selfstudy.judging.verifiers import VerifierSpec
-from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one, stream_split
+from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one
 from selfstudy.storage.records import read_records, writing_records
+from selfstudy.storage.splits import stream_split
 from selfstudy.types import Completion, Context, Problem, Sample, Verdict
 
 

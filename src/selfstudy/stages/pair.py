@@ -13,20 +13,10 @@ from selfstudy.errors import ConfigError
 from selfstudy.models.format import FormatSettings
 from selfstudy.problems.split import held_out_of
 from selfstudy.selection.pairers import PairerSpec, default_pairer, load_pairer
-from selfstudy.stages.base import (
-    Forecast,
-    Inputs,
-    Metrics,
-    Sizes,
-    Stage,
-    candidates,
-    count_split,
-    look_up,
-    one,
-    stream_split,
-)
+from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, candidates, one
 from selfstudy.storage.artifacts import Artifact
 from selfstudy.storage.records import write_records, writing_records
+from selfstudy.storage.splits import count_split, look_up, stream_split
 from selfstudy.types import Context
 
 

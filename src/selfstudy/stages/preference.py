@@ -27,13 +27,14 @@ from selfstudy.models.format import Format, FormatSettings, bind
 from selfstudy.models.load import family, load_model, load_tokenizer, save_model
 from selfstudy.models.lora import Adapter
 from selfstudy.problems.split import hold_out
-from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one, read_split
+from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one
 from selfstudy.stages.guard import Guard, GuardSettings
 from selfstudy.stages.limits import LimitedSettings
 from selfstudy.storage.artifacts import Artifact
 from selfstudy.storage.atomic import write_json
 from selfstudy.storage.records import read_records
 from selfstudy.storage.seeding import derive
+from selfstudy.storage.splits import read_split
 from selfstudy.types import Context, Group, Pair, Problem
 
 _HALVED = "reference_halved.json"

@@ -14,8 +14,9 @@ from selfstudy.config import Settings
 from selfstudy.judging.audit import audit
 from selfstudy.models.format import FormatSettings
 from selfstudy.selection.selectors import SelectorSpec, default_selector, examples, load_selector, survey
-from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, candidates, look_up, one
+from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, candidates, one
 from selfstudy.storage.records import write_records
+from selfstudy.storage.splits import look_up
 from selfstudy.types import Context, Example
 
 

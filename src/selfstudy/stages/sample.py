@@ -18,11 +18,12 @@ from selfstudy.generation.solver import load_policy, make_solver
 from selfstudy.generation.workers import make_shards
 from selfstudy.models.compute import Compute
 from selfstudy.models.format import FormatSettings
-from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one, read_split
+from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one
 from selfstudy.storage.artifacts import Artifact
 from selfstudy.storage.atomic import write_json
 from selfstudy.storage.judged import read_samples
 from selfstudy.storage.records import write_records
+from selfstudy.storage.splits import read_split
 from selfstudy.types import Context, Problem, Progress
 
 T = TypeVar("T")

@@ -15,10 +15,11 @@ from selfstudy.models.compute import Compute
 from selfstudy.models.format import FormatSettings, bind
 from selfstudy.models.load import family, load_model, load_tokenizer, save_model
 from selfstudy.models.lora import Adapter
-from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one, read_split
+from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one
 from selfstudy.stages.limits import LimitedSettings
 from selfstudy.storage.records import read_records
 from selfstudy.storage.seeding import derive
+from selfstudy.storage.splits import read_split
 from selfstudy.types import Context, Example
 
 

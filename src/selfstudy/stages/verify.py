@@ -10,10 +10,11 @@ from typing import ClassVar
 from selfstudy.errors import StorageError
 from selfstudy.judging.judges import judged_by
 from selfstudy.judging.verifiers import VerifierSpec
-from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, count_split, one, stream_split
+from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one
 from selfstudy.storage.artifacts import Artifact
 from selfstudy.storage.judged import read_samples
 from selfstudy.storage.records import write_records
+from selfstudy.storage.splits import count_split, stream_split
 from selfstudy.types import Context, Problem, Sample, Verdict
 
 
