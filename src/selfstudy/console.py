@@ -35,9 +35,11 @@ class Events:
         line = {"time": round(time.time(), 3), "event": event, **fields}
         self._file.write(json.dumps(line, ensure_ascii=True, default=str) + "\n")
         self._file.flush()
+        if self._quiet:
+            return
         if event == "step_finished":
             self._parts += fields["seconds"]
-        text = None if self._quiet else _line(event, fields, self._parts)
+        text = _line(event, fields, self._parts)
         if text:
             console.print(text, soft_wrap=True)
         if event == "step_finished" and not fields["part"]:
