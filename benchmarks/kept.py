@@ -31,6 +31,7 @@ def kept(
     *,
     name: str,
     until: str | None = None,
+    also: Sequence[tuple[str, Sequence[str]]] = (),
 ) -> Any:
     """Return what ``find`` says of a run's results: what is kept of it, else of the run carried out now.
 
@@ -40,9 +41,12 @@ def kept(
         find: Returns what can be written as JSON, a mapping; each of its values goes on a line of its own.
         name: Of the run, and of what is kept.
         until: The run stops after this step.
+        also: Config and overrides of what else the findings depend on.
     """
-    plan = prepare(config, overrides, run_name=name).plan
-    digest = hashlib.sha256(json.dumps([step.artifact_name for step in plan.steps]).encode()).hexdigest()[:16]
+    plans = [prepare(*settings, run_name=name).plan for settings in ((config, overrides), *also)]
+    digest = hashlib.sha256(
+        json.dumps([step.artifact_name for plan in plans for step in plan.steps]).encode()
+    ).hexdigest()[:16]
     path = KEPT / f"{name}.json"
     if path.is_file() and (read := json.loads(path.read_text(encoding="utf-8")))["plan"] == digest:
         return read["found"]

@@ -4,7 +4,7 @@
 
 Two base models are pretrained on equally many tokens, one on the packaged config's mixture and one on its word problems
 alone, and fine-tuned on ever more solved word problems of wordings that neither has read. A run that was interrupted
-continues.
+continues, and what was found of a base model is kept in ``benchmarks/kept`` (see ``kept.py``).
 """
 
 from __future__ import annotations
@@ -16,24 +16,28 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from contenders.machine import processor
 from contenders.measure import markdown, report
+from kept import kept
 
 import selfstudy
 from selfstudy.config import load_tree
 from selfstudy.problems.sources import read_problems
 from selfstudy.problems.sources.msat import Msat
 from selfstudy.recipes.config import Config
+from selfstudy.report.results import Results
 from selfstudy.storage.artifacts import Artifact
 
-CONFIG = "tiny_llama"
+CONFIG, STUDY = "tiny_llama", str(Path(__file__).with_name("study.yaml"))
 SOLVED = (50, 100, 200, 400, 800)
 SEEDS = (0, 1, 2)
 STEPS = 400  # of fine-tuning
+SHORT = 50  # of pretraining, to see how many tokens a step reads
 # Of the published data (80,000 items for training), as its generator's settings say: github.com/TianduoWang/MsAT,
 # data/make_msat_data.py.
 PUBLISHED = {
@@ -59,19 +63,17 @@ def main() -> None:
     if options.statistics:
         return
     common = [f"root={options.root}", f"compute.threads={options.threads}"]
-    bases = dict(zip(("with MsAT", "without"), _bases(common), strict=True))
-    tokens = [f"{name}: {base.metrics()['tokens']:,}" for name, base in bases.items()]
-    print(f"\nTokens of pretraining: {'; '.join(tokens)}.\n")
-    curves: dict[str, list[float]] = {}
-    rows = []
-    for name, base in bases.items():
-        scores = [[_accuracy(base, solved, seed, common) for seed in SEEDS] for solved in SOLVED]
-        curves[name] = [fmean(found) for found in scores]
-        rows.append([name, *(", ".join(f"{100 * one:.1f}" for one in found) for found in scores)])
-        report(" | ".join(rows[-1]))
+    first = _base("msat-with", [], common)
+    second = _base("msat-without", _as_long_without(first["tokens"], common), common)
+    print(f"\nTokens of pretraining: {first['tokens']:,} with MsAT, {second['tokens']:,} without.\n")
+    rows = [
+        [name, *(", ".join(f"{100 * one:.1f}" for one in found["accuracy"][str(solved)]) for solved in SOLVED)]
+        for name, found in (("with MsAT", first), ("without", second))
+    ]
     print(markdown(["solved problems", *map(str, SOLVED)], rows))
     print("\nSolved problems that the model with MsAT needs to be as good as the other:\n")
-    needed = [_needed(curves["with MsAT"], score) for score in curves["without"]]
+    curves = [[fmean(found["accuracy"][str(solved)]) for solved in SOLVED] for found in (first, second)]
+    needed = [_needed(curves[0], score) for score in curves[1]]
     shares = [f"{count:.0f} ({count / solved:.2f})" for count, solved in zip(needed, SOLVED, strict=True)]
     print(markdown(["without", *map(str, SOLVED)], [["with (share)", *shares]]))
 
@@ -95,34 +97,49 @@ def statistics() -> Mapping[str, str]:
     }
 
 
-def _bases(common: Sequence[str]) -> tuple[Artifact, Artifact]:
-    """Pretrain both; the second takes as many steps as give it as many tokens."""
+def _as_long_without(tokens: int, common: Sequence[str]) -> list[str]:
+    """Return the settings of a base model that reads no MsAT in as many steps as give it as many tokens."""
     settings = Config.parse(load_tree(CONFIG, []), CONFIG).pretraining
     assert settings is not None
-    assert settings.max_steps is not None
-    first = _pretrained("msat-with", common)
-    stories = [part for part in settings.mixture if part.source.name != "msat"]
-    mixture = json.dumps([part.model_dump(mode="json") for part in stories])
-    alone = [*common, f"pretraining.mixture={mixture}"]
-    short = _pretrained("msat-without-short", [*alone, "pretraining.max_steps=50"]).metrics()
-    steps = round(first.metrics()["tokens"] / (short["tokens"] / 50))
-    return first, _pretrained("msat-without", [*alone, f"pretraining.max_steps={steps}"])
+    mixture = [part.model_dump(mode="json") for part in settings.mixture if part.source.name != "msat"]
+    alone = [f"pretraining.mixture={json.dumps(mixture)}"]
+    short = [*common, *alone, f"pretraining.max_steps={SHORT}"]
+    found = kept(CONFIG, short, _tokens, name="msat-short", until="pretrained")
+    return [*alone, f"pretraining.max_steps={round(tokens / (found['tokens'] / SHORT))}"]
 
 
-def _pretrained(name: str, overrides: Sequence[str]) -> Artifact:
-    report(f"{name} …")
-    step = selfstudy.run(CONFIG, overrides, until="pretrained", name=name, quiet=True).step("pretrained")
+def _base(name: str, made: Sequence[str], common: Sequence[str]) -> Mapping[str, Any]:
+    """Return how many tokens a base model reads, and how well it learns: accuracy by solved problems, one a seed."""
+
+    def learned(results: Results) -> Mapping[str, Any]:
+        base = _pretrained(results).path
+        accuracy: dict[str, list[float]] = {}
+        for solved, seed in product(SOLVED, SEEDS):
+            report(f"{name}, {solved} solved, seed {seed} …")
+            overrides = _teaching(base, solved, seed, common)
+            scores = selfstudy.run(STUDY, overrides, name=f"{name}-{solved}-{seed}", quiet=True).scores
+            accuracy.setdefault(str(solved), []).append(scores["sft", "test"]["accuracy"]["value"])
+        return {**_tokens(results), "accuracy": accuracy}
+
+    # The same lessons for a model that is there already stand for their settings and the versions of their stages.
+    lessons = [(STUDY, _teaching("tiny-llama", solved, seed, common)) for solved, seed in product(SOLVED, SEEDS)]
+    return kept(CONFIG, [*common, *made], learned, name=name, until="pretrained", also=lessons)
+
+
+def _tokens(results: Results) -> Mapping[str, int]:
+    return {"tokens": _pretrained(results).metrics()["tokens"]}
+
+
+def _pretrained(results: Results) -> Artifact:
+    step = results.step("pretrained")
     assert step is not None
     assert step.artifact is not None
     return step.artifact
 
 
-def _accuracy(base: Artifact, solved: int, seed: int, common: Sequence[str]) -> float:
-    study = Path(__file__).with_name("study.yaml")
-    made = [f"model={base.path}", f"problems.labelled={solved}", f"sft.max_steps={STEPS}", f"seed={seed}"]
-    overrides = [*common, *made, "recipe=supervised", "evaluation.samples=0"]
-    results = selfstudy.run(str(study), overrides, name=f"{base.path.name}-{solved}-{seed}", quiet=True)
-    return float(results.scores["sft", "test"]["accuracy"]["value"])
+def _teaching(model: str | Path, solved: int, seed: int, common: Sequence[str]) -> list[str]:
+    made = [f"model={model}", f"problems.labelled={solved}", f"sft.max_steps={STEPS}", f"seed={seed}"]
+    return [*common, *made, "recipe=supervised", "evaluation.samples=0"]
 
 
 def _needed(curve: Sequence[float], score: float) -> float:

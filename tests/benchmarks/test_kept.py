@@ -38,6 +38,20 @@ def test_a_run_is_carried_out_once_for_its_settings(runs, tmp_path) -> None:
     assert len(runs) == 3
 
 
+def test_what_else_the_findings_depend_on_counts(runs, tmp_path) -> None:
+    """A base model's lessons are runs of their own: other lessons are other findings of the same base model."""
+
+    def ask(lesson: int):
+        settings = ["model=llama-tiny", f"root={tmp_path / 'runs'}"]
+        also = [("from_scratch", [*settings, f"seed={lesson}"])]
+        return kept.kept("from_scratch", settings, lambda results: results, name="one", also=also)
+
+    ask(0), ask(0)
+    assert len(runs) == 1
+    ask(1)
+    assert len(runs) == 2
+
+
 def test_what_is_unfinished_is_not_kept(runs, tmp_path, monkeypatch) -> None:
     """A run that stops leaves nothing that could be taken for its result."""
 
