@@ -229,7 +229,9 @@ def test_a_run_that_died(config: str, capsys: pytest.CaptureFixture[str], monkey
     show_plan(config)
     assert "to continue" in capsys.readouterr().out
     selfstudy.run(config, until="sft")
-    assert "sft: continuing" in capsys.readouterr().out
+    shown = flat(capsys.readouterr().out)
+    assert f"steps up to sft, in {MINE}" in shown
+    assert "sft: continuing" in shown
     assert [e["event"] for e in events()].count("run_finished") == 1  # every line can be read
 
 

@@ -52,7 +52,8 @@ def run(
     steps = select(prepared.plan, until, only)
     with prepared.locked():
         if not quiet:
-            console.print(f"[bold]{prepared.name}[/]: {count_shown(steps)} steps, in {prepared.folder}")
+            asked = only or (f"steps up to {until}" if until else f"{count_shown(steps)} steps")
+            console.print(f"[bold]{prepared.name}[/]: {asked}, in {prepared.folder}")
             if name is None and prepared.name != Path(config).stem:
                 console.print("[dim]changed settings make it a run of that name; --name gives it another[/]")
         return _run(prepared, steps, {"config": config, "overrides": list(overrides)}, quiet=quiet)

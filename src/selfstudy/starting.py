@@ -23,7 +23,7 @@ from selfstudy.problems.sources.tabular import Tabular
 from selfstudy.recipes.config import Config
 from selfstudy.stages.judge_gold import JudgeGold
 from selfstudy.stages.load_problems import LoadProblems
-from selfstudy.stages.overlap import FindOverlap
+from selfstudy.stages.overlap import FindOverlap, OverlapError
 from selfstudy.storage.artifacts import Artifact
 from selfstudy.storage.atomic import write_bytes
 from selfstudy.types import SILENT, Problem
@@ -171,9 +171,8 @@ def _try(text: str, name: str) -> None:
         problems = (Artifact("problems", "", Path(folder)),)
         try:
             FindOverlap(max_overlap=config.max_overlap).run({"problems": problems}, Path(other), SILENT)
-        except DataError as error:  # its list goes with the folder, and hold-outs are of the same file
-            said = str(error).partition(": take them out")[0]
-            raise DataError(f"{said}: take one of the two out of the file") from None
+        except OverlapError as error:  # its list goes with the folder, and hold-outs are of the same file
+            raise OverlapError(error.args[0], "take one of the two out of the file") from None
         JudgeGold(verifier=config.verifier).run({"problems": problems}, Path(other), SILENT)
 
 

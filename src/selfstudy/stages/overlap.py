@@ -23,6 +23,14 @@ from selfstudy.types import Context, Problem
 _TRAINING = ("labelled", "unlabelled")
 
 
+class OverlapError(DataError):
+    """Too much of a split is asked elsewhere; ``args`` are what was found, and what to do about it."""
+
+    def __str__(self) -> str:
+        """Say both."""
+        return ": ".join(self.args)
+
+
 class FindOverlap(Stage):
     """Writes ``overlap.jsonl``: every problem that is asked elsewhere too, where, and the one that it is most like.
 
@@ -40,7 +48,7 @@ class FindOverlap(Stage):
         """Compare every other split of ``problems`` with what is trained on, and with dev.
 
         Raises:
-            DataError: More than the allowed share of a split overlaps; what does is listed in the working folder.
+            OverlapError: More than the allowed share of a split overlaps; what does is listed in the working folder.
         """
         problems = one(inputs, "problems")
         splits = {
@@ -61,7 +69,9 @@ class FindOverlap(Stage):
         for where, by_split in found.items():
             for name, overlaps in by_split.items():
                 if len(overlaps) > self.max_overlap * len(splits[name]):
-                    raise DataError(self._refusal(name, where, overlaps, splits[name], out / "overlap.jsonl"))
+                    remedy = f"take them out of one of the two (all are listed in {out / 'overlap.jsonl'})"
+                    refusal = self._refusal(name, where, overlaps, splits[name])
+                    raise OverlapError(refusal, f"{remedy}, or raise max_overlap")
         counts = {
             name: {"n": len(splits[name]), "exact": _count(overlaps, "exact"), "near": _count(overlaps, "near")}
             for name, overlaps in found["training"].items()
@@ -69,15 +79,12 @@ class FindOverlap(Stage):
         total = {kind: sum(count[kind] for count in counts.values()) for kind in ("exact", "near")}
         return {**total, "splits": counts, "in_dev": {name: len(overlaps) for name, overlaps in found["dev"].items()}}
 
-    def _refusal(
-        self, split: str, where: str, overlaps: Sequence[Overlap], measured: Sequence[Problem], listed: Path
-    ) -> str:
+    def _refusal(self, split: str, where: str, overlaps: Sequence[Overlap], measured: Sequence[Problem]) -> str:
         shown = ", ".join(f"{o.id} ({o.kind} {o.other_id}, {o.similarity:.0%})" for o in overlaps[:3])
         question = next(problem.question for problem in measured if problem.id == overlaps[0].id)
         return (
             f"{len(overlaps)} of {len(measured)} problems of {split} are asked in {where} too, in the same words or "
-            f"nearly: {shown}; the first is {question!r:.100}. That is more than max_overlap={self.max_overlap:g}: "
-            f"take them out of one of the two (all are listed in {listed}), or raise max_overlap"
+            f"nearly: {shown}; the first is {question!r:.100}. That is more than max_overlap={self.max_overlap:g}"
         )
 
     def forecast(self, sizes: Sizes) -> Forecast:
