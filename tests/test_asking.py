@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 import selfstudy
+from selfstudy import asking
 from selfstudy.asking import coloured, find_model, sample_to_file, show_scores, show_solutions
 from selfstudy.cli import main
 from selfstudy.errors import ConfigError, DataError
@@ -101,6 +102,28 @@ def test_a_model_that_is_not_made_yet(tmp_path: Path) -> None:
         find_model("half", tmp_path)
     with pytest.raises(ConfigError, match="step 'pairs-1' of run half has not been carried out yet; carry it out"):
         export_step("half", "pairs-1", tmp_path / "out.jsonl", tmp_path)
+
+
+def test_answers_that_the_verifier_cannot_read_are_refused_before_anything_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "capitals.jsonl"
+    table.write_text('{"question": "What is the capital of France?", "answer": "Paris"}\n')
+    source = f"{{name: tabular, path: {table}}}"
+    options = {"temperature": 1.0, "calculator": True, "seed": 0, "root": ROOT}
+    show_scores("base", source, samples=1, as_json=True, verifier="exact", **options)
+    monkeypatch.setattr(asking, "_draw", lambda *_: pytest.fail("nothing is to be drawn"))
+    with pytest.raises(DataError, match="its answer 'Paris' is not a number"):
+        show_scores("base", source, samples=1, as_json=True, **options)
+    with pytest.raises(DataError, match="its answer 'Paris' is not a number"):
+        sample_to_file("base", source, tmp_path / "out.jsonl", n=1, **options)
+    with pytest.raises(ConfigError, match=r"--verifier exakt: .*did you mean"):
+        show_scores("base", source, samples=1, as_json=True, verifier="exakt", **options)
+
+
+def test_pairs_are_not_written_over_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"--out {tmp_path} is a folder; name a file in it"):
+        export_step("mine", "pairs-1", tmp_path, ROOT)
 
 
 def test_samples_are_not_drawn_for_a_place_that_cannot_hold_them(tmp_path: Path) -> None:

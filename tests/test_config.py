@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import Field, field_validator
 
-from selfstudy.config import Place, Settings, load_tree, merge, packaged_configs, parse_yaml, read_dotenv
+from selfstudy.config import Place, Settings, dump_yaml, load_tree, merge, packaged_configs, parse_yaml, read_dotenv
 from selfstudy.errors import ConfigError
 
 
@@ -32,6 +32,16 @@ class Outer(Settings):
         if rounds < 1:
             raise ValueError("must be at least 1; leave the run out for none")
         return rounds
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)
+
+
+@given(st.lists(SCALARS | st.text() | st.from_regex(r"\A[-+]?[0-9_.:eExo]{1,8}\Z")))
+@example(["08", "1e5", "7e3", "0o17", "1_000", "12:30", "no", "on", "y", "~", "null", "2024-01-01", "=", "<<", ".inf"])
+def test_what_is_written_is_read_as_the_same(values: list[Any]) -> None:
+    """A data set that is called 08 stays a text."""
+    assert parse_yaml(dump_yaml({"a": values}), "here") == {"a": values}
 
 
 @pytest.fixture

@@ -184,6 +184,9 @@ def test_until_only_and_what_a_half_done_run_looks_like(config: str, capsys: pyt
     selfstudy.run(config, only="evaluate/sft/dev/greedy", quiet=True)
     assert read_results(MINE).step("evaluate/sft/dev/greedy").artifact
     assert read_results(MINE).step("evaluate/sft/dev").artifact is None
+    (ROOT / "artifacts").joinpath(read_results(MINE).step("evaluate/sft/dev/greedy").artifact.path.name).rename("gone")
+    selfstudy.run(config, only="evaluate/sft/dev", quiet=True)  # with its parts, which plan does not list
+    assert read_results(MINE).scores["sft", "dev"]
 
 
 def test_status_as_json(config: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -299,7 +302,7 @@ def test_a_fault_of_a_verifier_stops_the_run_and_what_was_made_is_kept(
     assert "It failed at evaluate/sft/dev/greedy/verdicts" in (MINE / "report.html").read_text("utf-8")
     assert read_results(MINE).step("sft").artifact
     assert [e["event"] for e in events()][-1] == "run_stopped"
-    assert not list((ROOT / "artifacts").glob("verdicts-*/verdicts.jsonl"))
+    assert not list((ROOT / "artifacts").glob("verdicts-*/manifest.json"))
 
 
 @pytest.mark.parametrize("with_data", [True, False])

@@ -71,8 +71,9 @@ def test_weights_and_biases(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     opened: dict[str, Any] = {}
     session = SimpleNamespace(log=lines.append, define_metric=lambda *_, **__: None, finish=lambda: opened.clear())
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=lambda **given: opened.update(given) or session))
-    tracker = Tracker("wandb", tmp_path, lambda said: pytest.fail(said))
-    assert opened == {"project": "selfstudy", "name": tmp_path.name, "dir": str(tmp_path)}
+    tracker = Tracker("wandb", tmp_path / "runs" / "mine", lambda said: pytest.fail(said))
+    # It puts links into its folder, which a run's own must not have.
+    assert opened == {"project": "selfstudy", "name": "mine", "dir": str(tmp_path)}
     for event, fields in EVENTS:
         tracker.see(event, fields)
     tracker.close()

@@ -90,6 +90,15 @@ def test_a_runs_name_is_one_folder_below_the_root(name: str, tmp_path: Path, mon
     assert not (tmp_path / "root" / "runs").exists()
 
 
+def test_a_configs_name_is_one_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``solve exp:1`` would look for model 1 of run exp."""
+    monkeypatch.chdir(tmp_path)
+    Path("exp:1.yaml").write_text("extends: quickstart\nroot: root\n")
+    with pytest.raises(ConfigError, match=r"'exp:1' cannot be a run's name: .*; give it another with --name"):
+        selfstudy.run("exp:1.yaml", quiet=True)
+    selfstudy.run("exp:1.yaml", quiet=True, name="exp-1", until="problems")
+
+
 @pytest.mark.parametrize("name", ["mine", "seed=1,rounds=2", "two words", "2026-11-22", "a.b_c", "größe"])
 def test_other_names_are_taken(name: str, tmp_path: Path) -> None:
     assert prepare("quickstart", [f"root={tmp_path}"], run_name=name).folder == tmp_path / "runs" / name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from selfstudy.generation.engine import SamplingSettings
 from selfstudy.generation.hooks import FAMILY as HOOKS
 from selfstudy.generation.solver import Solver, load_policy, make_solver
 from selfstudy.judging.answers import DEFAULT_FINDER, AnswerFinder
-from selfstudy.judging.judges import judged_by
+from selfstudy.judging.judges import check_answers, judged_by
+from selfstudy.judging.verifiers import FAMILY as VERIFIERS
 from selfstudy.judging.verifiers import default_verifier
 from selfstudy.models.compute import Compute
 from selfstudy.models.format import Format, read_format
@@ -107,7 +108,11 @@ class Model:
 
         Returns:
             Samples with their verdicts, problem by problem.
+
+        Raises:
+            SelfstudyError: The verifier cannot read a problem's answer; nothing has been drawn then.
         """
+        self._check(problems)
         solver = self.solver("sample", temperature=temperature, calculator=calculator, seed=seed)
         return self._judged(problems, _draw(solver, problems, n))
 
@@ -128,7 +133,11 @@ class Model:
             temperature: Of those samples.
             calculator: Whether it writes results.
             seed: Of those samples.
+
+        Raises:
+            SelfstudyError: The verifier cannot read a problem's answer; nothing has been drawn then.
         """
+        self._check(problems)
         solver = self.solver("greedy", temperature=0.0, calculator=calculator, seed=seed)
         greedy, drawn = self._judged(problems, _draw(solver, problems, 1)), list[Judged]()
         if samples:
@@ -149,6 +158,10 @@ class Model:
     @cached_property
     def _policy(self) -> tuple[PreTrainedModel, Format]:
         return load_policy(self.folder, read_format(self.folder), self.compute)
+
+    def _check(self, problems: Sequence[Problem]) -> None:
+        with judged_by(self.verifier, self.verifier_timeout) as judge:
+            check_answers(judge, problems)
 
     def _judged(self, problems: Sequence[Problem], samples: Sequence[Sample]) -> list[Judged]:
         by_id = {problem.id: problem for problem in problems}
@@ -200,13 +213,32 @@ def find_model(name: str, root: Path = DEFAULT_ROOT) -> Model:
     return Model(step.artifact.path, config.verifier, config.verifier_timeout, config.sampling, config.compute, data)
 
 
+def _judging_by(verifier: str | None, model: Model) -> Model:
+    """Return the model with another verifier than its run's, given as YAML."""
+    if verifier is None:
+        return model
+    try:
+        return replace(model, verifier=parse_spec(VERIFIERS, parse_yaml(verifier, "--verifier")))
+    except ValueError as error:
+        raise ConfigError(f"--verifier {verifier}: {error}") from None
+
+
 def sample_to_file(
-    model: str, source: str, out: Path, *, n: int, temperature: float, calculator: bool, seed: int, root: Path
+    model: str,
+    source: str,
+    out: Path,
+    *,
+    n: int,
+    temperature: float,
+    calculator: bool,
+    seed: int,
+    verifier: str | None = None,
+    root: Path,
 ) -> None:
     """Draw n samples of every problem and write them with their verdicts as JSON lines."""
     if out.is_dir():
         raise ConfigError(f"--out {out} is a folder; name a file in it")
-    asked = find_model(model, root)
+    asked = _judging_by(verifier, find_model(model, root))
     problems = asked.problems(source)
     out.parent.mkdir(parents=True, exist_ok=True)  # before the work, not after it
     judged = asked.sample(problems, n, temperature=temperature, calculator=calculator, seed=seed)
@@ -238,11 +270,12 @@ def show_scores(
     temperature: float,
     calculator: bool,
     seed: int,
+    verifier: str | None = None,
     as_json: bool,
     root: Path,
 ) -> None:
     """Score a model on problems and print the scores."""
-    asked = find_model(model, root)
+    asked = _judging_by(verifier, find_model(model, root))
     problems = asked.problems(source)
     metrics = asked.evaluate(problems, samples, temperature=temperature, calculator=calculator, seed=seed)
     if as_json:

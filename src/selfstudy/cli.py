@@ -28,6 +28,10 @@ RunName = Annotated[
     str | None,
     typer.Option(help="Name of the run; by default the config's, with a short code where settings are changed."),
 ]
+Verifier = Annotated[
+    str | None,
+    typer.Option(help="In the place of the run's: exact, or {name: ./mine.py, minutes: 5}; numeric without a run."),
+]
 RunRoot = Annotated[Path | None, typer.Option(help="Where artifacts and runs are to lie; the same as root=….")]
 
 
@@ -164,12 +168,23 @@ def sample(
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.7,
     calculator: Annotated[bool, typer.Option(help="Whether the calculator writes results.")] = True,
     seed: Annotated[int, typer.Option(min=0, help="Another one draws other samples.")] = 0,
+    verifier: Verifier = None,
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Draw solutions of any problems from a trained model."""
     from selfstudy.asking import sample_to_file
 
-    sample_to_file(model, problems, out, n=n, temperature=temperature, calculator=calculator, seed=seed, root=root)
+    sample_to_file(
+        model,
+        problems,
+        out,
+        n=n,
+        temperature=temperature,
+        calculator=calculator,
+        seed=seed,
+        verifier=verifier,
+        root=root,
+    )
 
 
 @app.command()
@@ -182,6 +197,7 @@ def evaluate(
     temperature: Annotated[float, typer.Option(min=0, help="At which those samples are drawn.")] = 0.7,
     calculator: Annotated[bool, typer.Option(help="Whether the calculator writes results.")] = True,
     seed: Annotated[int, typer.Option(min=0, help="Another one draws other samples.")] = 0,
+    verifier: Verifier = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     root: Root = DEFAULT_ROOT,
 ) -> None:
@@ -195,6 +211,7 @@ def evaluate(
         temperature=temperature,
         calculator=calculator,
         seed=seed,
+        verifier=verifier,
         as_json=as_json,
         root=root,
     )

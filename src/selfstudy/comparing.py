@@ -41,16 +41,16 @@ class SplitContrast:
     Attributes:
         problems: How many.
         measures: By name: ``accuracy`` (greedy), and what samples show where both models were sampled.
-        p_value: Of McNemar's exact test of the greedy answers.
         only_a: Problems that A alone answers right.
         only_b: Problems that B alone answers right.
+        p_value: Of McNemar's exact test of the greedy answers.
     """
 
     problems: int
     measures: dict[str, Contrast]
-    p_value: float
     only_a: int
     only_b: int
+    p_value: float
 
 
 @dataclass(frozen=True)
@@ -195,8 +195,7 @@ def _contrast(one: _Side, two: _Side, split: str) -> SplitContrast:
         name: Contrast(_interval(of_a, name), _interval(of_b, name), paired_bootstrap(b, a, _SEED))
         for name, (a, b) in values.items()
     }
-    only_a, only_b = (sum(mine[key] and not theirs[key] for key in mine) for mine, theirs in (right, right[::-1]))
-    return SplitContrast(len(right[0]), measures, mcnemar(*right), only_a, only_b)
+    return SplitContrast(len(right[0]), measures, *mcnemar(*right))
 
 
 def _interval(scores: Mapping[str, Any], measure: str) -> Interval:

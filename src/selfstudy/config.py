@@ -143,7 +143,21 @@ _Loader.add_implicit_resolver(
 _Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value.replace("_", "")))
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes whatever text YAML 1.1 or :class:`_Loader` would read as something else, such as ``08`` and ``1e5``."""
+
+    yaml_implicit_resolvers = {
+        first: [rule for kind in (yaml.SafeDumper, _Loader) for rule in kind.yaml_implicit_resolvers.get(first, ())]
+        for first in {**yaml.SafeDumper.yaml_implicit_resolvers, **_Loader.yaml_implicit_resolvers}
+    }
+
+
 _MOST_VALUES = 100_000  # of a config
+
+
+def dump_yaml(tree: Mapping[str, Any]) -> str:
+    """Return settings as the YAML that :func:`parse_yaml` reads as the same settings."""
+    return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def parse_yaml(text: str, where: str) -> Any:

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.markup import escape
 
+from selfstudy.config import dump_yaml
 from selfstudy.console import console
 from selfstudy.errors import ConfigError, did_you_mean
 from selfstudy.models.format import Format, bind, read_format
@@ -56,7 +56,7 @@ def export_step(run: str, step_name: str, out: Path, root: Path, *, dtype: str =
         scores = {split: metrics for (model, split), metrics in results.scores.items() if model == name}
         # The root is a path of this machine, which is nobody else's business.
         settings = {name: value for name, value in results.settings.items() if name != "root"}
-        _export_model(step.artifact.path, out, dtype, scores, yaml.safe_dump(settings, sort_keys=False))
+        _export_model(step.artifact.path, out, dtype, scores, dump_yaml(settings))
 
 
 def _export_model(model: Path, out: Path, dtype: str, scores: Mapping[str, Mapping[str, Any]], config: str) -> None:
@@ -80,6 +80,8 @@ def _export_model(model: Path, out: Path, dtype: str, scores: Mapping[str, Mappi
 
 
 def _export_records(run: str, results: Results, artifact: Artifact, out: Path) -> None:
+    if out.is_dir():
+        raise ConfigError(f"--out {out} is a folder; name a file in it")
     problems, model = results.step("problems"), results.step("sft")
     if not (problems and problems.artifact and model and model.artifact):
         raise ConfigError(f"of run {run}, what {artifact.path.name} was made from is gone; carry it out again")

@@ -6,6 +6,7 @@ Both read plans, events and manifests alone; neither runs anything that a run's 
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,22 +81,29 @@ def collect(root: Path, *, delete: bool) -> None:
             removed, a process is making an artifact.
     """
     store = Store(root)
-    plans = sorted((root / "runs").glob("*/plan.json"))
-    needed = {line["artifact"] for plan in plans for line in read_plan(plan.parent)}
+    plans, needed = _needed(root)
     garbage = [entry for entry in _entries(store) if entry.name.removesuffix(".tmp") not in needed]
     if delete:
         store.refuse_live()
     for entry in garbage:
+        if delete and entry.name.removesuffix(".tmp") in _needed(root)[1]:
+            continue  # by a run that has begun since
         console.print(f"{_size(entry) / 1e6:10,.1f} MB  {escape(entry.name)}")
         if delete:
             store.discard(entry.name)
-    where = f"below {escape(str(store.folder))} that no run needs ({len(plans)} runs use what lies there)"
+    where = f"below {escape(str(store.folder))} that no run needs ({plans} runs use what lies there)"
     if not garbage:
         console.print(f"there is nothing {where}")
         return
-    option = "" if root == DEFAULT_ROOT else f" --root {escape(str(root))}"
+    option = "" if root == DEFAULT_ROOT else f" --root {escape(shlex.quote(str(root)))}"
     said = "removed" if delete else f"to remove them: selfstudy gc --delete{option}"
     console.print(f"{len(garbage)} {where}; {said}", soft_wrap=True)
+
+
+def _needed(root: Path) -> tuple[int, set[str]]:
+    """Return how many runs there are, and the names of the artifacts in their plans."""
+    plans = sorted((root / "runs").glob("*/plan.json"))
+    return len(plans), {line["artifact"] for plan in plans for line in read_plan(plan.parent)}
 
 
 def _entries(store: Store) -> Iterator[Path]:

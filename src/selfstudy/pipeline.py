@@ -113,7 +113,7 @@ def leaf(name: str, paths: tuple[Path, ...], root: Path, patterns: tuple[str, ..
 
 
 def select(plan: Plan, until: str | None = None, only: str | None = None) -> list[Step]:
-    """Return the steps to run: all, those up to one, or a single one.
+    """Return the steps to run: all, those up to one, or a single one with its parts.
 
     Raises:
         ConfigError: There is no such step, or both are given.
@@ -122,7 +122,10 @@ def select(plan: Plan, until: str | None = None, only: str | None = None) -> lis
         raise ConfigError(f"--until {until} and --only {only} exclude each other; give one of them")
     if until is not None:
         return plan.steps[: plan.steps.index(plan.step(until)) + 1]
-    return [plan.step(only)] if only is not None else plan.steps
+    if only is None:
+        return plan.steps
+    asked = plan.step(only)
+    return [step for step in plan.steps if step is asked or step.about.get("part_of") == only]
 
 
 def run(

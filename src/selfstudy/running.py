@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -134,7 +135,7 @@ def _show_end(prepared: Prepared, results: Results) -> None:
     best = results.step("best")
     if best and best.artifact:
         console.print(f"best model ({results.chosen}): {best.artifact.path}")
-        console.print(f"ask it: selfstudy solve {prepared.name}{_root_option(prepared)}")
+        console.print(escape(f"ask it: selfstudy solve {shlex.quote(prepared.name)}{_root_option(prepared)}"))
 
 
 def _report_after(prepared: Prepared, *, quiet: bool) -> None:
@@ -144,7 +145,7 @@ def _report_after(prepared: Prepared, *, quiet: bool) -> None:
 
         path = write_report(prepared.folder)
     except Exception as error:
-        again = f"selfstudy report {prepared.name}{_root_option(prepared)}"
+        again = f"selfstudy report {shlex.quote(prepared.name)}{_root_option(prepared)}"
         errors.print(
             f"[bold red]the report could not be written:[/] {type(error).__name__}: {escape(str(error))}; what the run "
             f"made is not touched; to try again: {escape(again)}",
@@ -156,7 +157,7 @@ def _report_after(prepared: Prepared, *, quiet: bool) -> None:
 
 
 def _root_option(prepared: Prepared) -> str:
-    return "" if prepared.store.root == DEFAULT_ROOT else f" --root {prepared.config.root}"
+    return "" if prepared.store.root == DEFAULT_ROOT else f" --root {shlex.quote(prepared.config.root)}"
 
 
 def show_plan(config: str, overrides: Sequence[str] = (), *, name: str | None = None) -> None:

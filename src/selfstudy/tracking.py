@@ -59,7 +59,8 @@ class Tracker:
             self._write = write
             self.close = lambda: self._try(writer.close)
         else:
-            session = module.init(project="selfstudy", name=folder.name, dir=str(folder))
+            # Beside runs and artifacts: it puts links into its folder, and a run refuses links in its own.
+            session = module.init(project="selfstudy", name=folder.name, dir=str(folder.parents[1]))
             session.define_metric("*", step_metric="step")  # each stage counts its own; wandb's counter must rise
             self._write = lambda numbers, step: session.log({"step": step, **numbers})
             self.close = lambda: self._try(session.finish)

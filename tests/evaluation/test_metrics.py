@@ -219,7 +219,7 @@ def test_mcnemar_worked(only_a: int, only_b: int, p: float) -> None:
     # 8 against 2: 2 (C(10,0) + C(10,1) + C(10,2)) / 2¹⁰ = 2 · 56 / 1024.
     a = [True] * only_a + [False] * only_b + [True, False]
     b = [False] * only_a + [True] * only_b + [True, False]
-    assert mcnemar(ids(a), ids(b)) == p
+    assert mcnemar(ids(a), ids(b)) == (only_a, only_b, p)
 
 
 @given(st.integers(0, 12), st.integers(0, 12))
@@ -230,13 +230,13 @@ def test_mcnemar_equals_enumeration(only_a: int, only_b: int) -> None:
         math.comb(coins, heads) for heads in range(coins + 1) if abs(2 * heads - coins) >= abs(only_a - only_b)
     )
     a, b = [True] * only_a + [False] * only_b + [True], [False] * only_a + [True] * only_b + [True]
-    assert mcnemar(ids(a), ids(b)) == extreme / 2**coins
+    assert mcnemar(ids(a), ids(b)).p_value == extreme / 2**coins
 
 
 def test_mcnemar_of_many_problems_does_not_overflow() -> None:
     a, b = [True] * 3000 + [False] * 2700, [False] * 3000 + [True] * 2700
     # The normal approximation with continuity correction: z = (300 − 1)/√5700.
-    assert mcnemar(ids(a), ids(b)) == pytest.approx(math.erfc(299 / math.sqrt(2 * 5700)), rel=1e-2)
+    assert mcnemar(ids(a), ids(b)).p_value == pytest.approx(math.erfc(299 / math.sqrt(2 * 5700)), rel=1e-2)
 
 
 @pytest.mark.parametrize("other", [{}, {"p/0000": 1.0}, {"p/0000": 1.0, "q": 0.0}])

@@ -72,6 +72,21 @@ def test_what_people_write_is_not_held_against_them(question: str, solution: str
     assert audit(question, solution) == []
 
 
+@pytest.mark.parametrize("spaces", [" ", "  "])
+@pytest.mark.parametrize("end", ["", " =", " = <<1+1=2>>2", " = x"])
+def test_a_sum_without_an_end_is_read_in_no_time(spaces: str, end: str) -> None:
+    """A model in a loop writes such; where a space between two numbers can be read in two ways, 30 terms take hours."""
+    text = f"{spaces}+{spaces}".join(["3"] * 500) + end
+    assert {fault.kind for fault in audit("Two pens", text)} <= {"contradiction"}
+
+
+@pytest.mark.parametrize(
+    "text", ["9" * 5000, "1/" + "9" * 5000, "9" * 5000 + "/1", "." + "1" * 5000, f"<<{'9' * 5000}+1=2>>"]
+)
+def test_a_number_of_thousands_of_digits_is_none(text: str) -> None:
+    assert audit(f"He has {text} pens", f"So {text} = 2") == []
+
+
 @given(st.text(alphabet="0123456789.,<>=+-*/x$%[] \nabc½·", max_size=120), st.text(max_size=60))
 def test_any_text_can_be_audited(solution: str, question: str) -> None:
     for fault in audit(question, solution):

@@ -128,6 +128,10 @@ def test_blocks_of_samples_join_up() -> None:
     assert [s.name for s in blocks] == [f"pair-samples-1[{a}:{b}]" for a, b in ((0, 2), (2, 4), (4, 5))]
     assert [(s.stage.start, s.stage.count) for s in blocks] == [(0, 2), (2, 2), (4, 1)]
     assert names(found.step("pairs-1"), "samples") == [s.name for s in blocks]
+    assert not any("part_of" in s.about for s in blocks), "a block is a step that plan lists"
+    assert [s.about["part_of"] for s in found.steps if s.name.startswith("pair-samples-1") and s not in blocks] == [
+        s.name for s in blocks
+    ]
 
 
 def test_no_two_draws_have_the_same_key() -> None:

@@ -46,7 +46,7 @@ def test_intervals() -> None:
 )
 def test_a_change_claims_no_more_than_its_interval(low: float, high: float, told: str) -> None:
     some = Interval(0.5, 0.4, 0.6, 1319)
-    change = Change("transfer-svamp", "sft", "dpo-st-2", some, some, Interval(0.05, low, high, 1319), 0.04, 9, 2, 3)
+    change = Change("transfer-svamp", "sft", "dpo-st-2", some, some, Interval(0.05, low, high, 1319), 9, 2, 0.04, 3)
     said = verdict(change)
     assert said.startswith("On 1,319 svamp problems, one greedy try each, sft solves 50.0 % [40.0, 60.0] and dpo-st-2")
     assert told in said

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from selfstudy.errors import PluginError
+from selfstudy.judging.verifiers.numeric import Numeric
 from selfstudy.stages.base import Inputs
 from selfstudy.stages.verify import Verify
 from selfstudy.storage.records import read_records
@@ -52,6 +53,29 @@ def test_one_verdict_for_each_sample_in_order(tmp_path: Path) -> None:
     assert [(v.outcome, v.extracted) for v in verdicts[:3]] == [("right", "7"), ("wrong", "8"), ("unparsed", None)]
 
 
+@pytest.mark.parametrize("cut", ["", "whole lines", "in a line", "all", "nonsense"])
+def test_verdicts_of_an_attempt_that_was_cut_short_are_kept(
+    cut: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics, path = run("numeric", tmp_path), tmp_path / "out" / "verdicts.jsonl"
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    left = {
+        "": b"",
+        "whole lines": b"".join(lines[:4]),
+        "in a line": b"".join(lines[:4]) + lines[4][:-1],
+        "all": whole,
+        "nonsense": b"".join(lines[:4]) + bytes(50) + b"\n" + lines[4],
+    }
+    path.write_bytes(left[cut])
+    asked: list[str] = []
+    verify = Numeric.verify
+    monkeypatch.setattr(Numeric, "verify", lambda self, p, text: asked.append(p.id) or verify(self, p, text))
+    found = Verify(verifier="numeric", split="dev").run(inputs(tmp_path), path.parent, SILENT)  # type: ignore[arg-type]
+    assert (found, path.read_bytes()) == (metrics, whole)
+    assert len(asked) == {"": 9, "all": 0}.get(cut, 5)
+
+
 def test_the_bar_moves_by_problems_and_shows_the_share_that_is_right(tmp_path: Path) -> None:
     moved: list[tuple[int, str]] = []
 
@@ -79,14 +103,15 @@ def test_the_bar_moves_by_problems_and_shows_the_share_that_is_right(tmp_path: P
         ("return Judgement('correct', '7', '')", "returned Judgement(outcome='correct'"),
     ],
 )
-def test_a_fault_names_the_problem_and_leaves_no_verdicts(fault: str, message: str, tmp_path: Path) -> None:
+def test_a_fault_names_the_problem_and_is_no_verdict(fault: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(BODY.format(fault=fault))
     with pytest.raises(PluginError) as raised:
         run(str(path), tmp_path)
     assert "verifier Mine: problem p/001, sample 0" in str(raised.value)
     assert message in str(raised.value)
-    assert list((tmp_path / "out").iterdir()) == []
+    kept = read_records(tmp_path / "out" / "verdicts.jsonl", Verdict)
+    assert [v.problem_id for v in kept] == ["p/000"] * 3
 
 
 def test_what_was_cut_by_length_is_never_right(tmp_path: Path) -> None:

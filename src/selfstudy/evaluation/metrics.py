@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 
@@ -149,8 +150,16 @@ def paired_bootstrap(a: Mapping[str, float], b: Mapping[str, float], seed: int, 
     return Interval(math.fsum(differences) / n, float(low), float(high), n)
 
 
-def mcnemar(a: Mapping[str, bool], b: Mapping[str, bool]) -> float:
-    """Return the two-sided p-value of McNemar's exact test that two models solve equally many problems.
+class McNemar(NamedTuple):
+    """How many problems one model alone solves, how many the other, and the p-value of McNemar's exact test."""
+
+    only_a: int
+    only_b: int
+    p_value: float
+
+
+def mcnemar(a: Mapping[str, bool], b: Mapping[str, bool]) -> McNemar:
+    """Test, two-sided, that two models solve equally many problems.
 
     Under the hypothesis, each problem that only one of them solves is a fair coin.
 
@@ -169,8 +178,7 @@ def mcnemar(a: Mapping[str, bool], b: Mapping[str, bool]) -> float:
     for i in range(min(only_a, only_b)):
         term = term * (coins - i) // (i + 1)
         tail += term
-    p_value: float = 2 * tail / 2**coins
-    return min(1.0, p_value)
+    return McNemar(only_a, only_b, min(1.0, 2 * tail / 2**coins))
 
 
 def _shared(a: Mapping[str, float], b: Mapping[str, float]) -> list[str]:

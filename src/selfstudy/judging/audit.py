@@ -13,7 +13,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Literal
 
-from selfstudy.judging.expressions import ExpressionError, evaluate
+from selfstudy.judging.expressions import MAX_DIGITS, ExpressionError, evaluate
 from selfstudy.judging.notation import find_annotations
 
 Kind = Literal["equation", "contradiction", "unknown", "unused"]
@@ -49,7 +49,7 @@ def audit(question: str, solution: str) -> list[Fault]:
             seen = end.end()
         faults += _judged(solution, match.start, match.stop, match.expression, match.result)
         # A number alone was computed elsewhere, by algebra say.
-        for number in _NUMBER.finditer(match.expression) if _OPERATOR.search(match.expression.strip()[1:]) else ():
+        for number in _numbers(match.expression) if _OPERATOR.search(match.expression.strip()[1:]) else ():
             if not _derivable(_value(number), known):
                 message = f"{number[0]} stands neither in the question nor in an earlier step"
                 faults.append(Fault("unknown", match.start, match.stop, message))
@@ -69,11 +69,18 @@ _NUMBER = re.compile(rf"(?<![\d.])(?:{_DIGITS})")
 _OPERATOR = re.compile(r"[-+−–*×x/÷]")
 _STEP_END = re.compile(r"\n|[.!?;](?=\s)")
 _RESULT = re.compile(rf"\s*\$?\s*(-?\s?\$?(?:{_DIGITS}))")
-_ARITHMETIC = rf"[($]*\s*(?:{_DIGITS})%?\)*(?:\s*[-+−–*×x/÷]\s*[($]*\s*(?:{_DIGITS})%?\)*)+"
+# Nothing between two numbers is given back: a text that fails at its end would be tried in every split of its spaces.
+_TERM = rf"[($]*+\s*+(?:{_DIGITS})%?\)*+"
+_ARITHMETIC = rf"{_TERM}(?:\s*+[-+−–*×x/÷]\s*+{_TERM})+"
 _APART = r"(?<![\w.,)%*+/÷×−–-])(?<![-+*/x×÷] )"  # not the end of something longer
 _BEFORE = re.compile(rf"{_APART}({_ARITHMETIC})\s*=\s*\$?\s*$")
 _NO_MORE = r"(?![\d.,]*\s*[-+*/x×÷%(<\d])"  # an equation that goes on says nothing yet
 _PLAIN = re.compile(rf"{_APART}({_ARITHMETIC})\s*=\s*\$?\s*(-?(?:{_DIGITS})){_NO_MORE}")
+
+
+def _numbers(text: str) -> Iterator[re.Match[str]]:
+    """Yield the numbers of a text; one longer than the calculator takes, as a model in a loop writes, is none."""
+    return (number for number in _NUMBER.finditer(text) if len(number[0]) <= MAX_DIGITS)
 
 
 def _value(number: re.Match[str]) -> Fraction:
@@ -154,7 +161,7 @@ _TIMES |= {"triple": 3, "tripled": 3, "quadruple": 4, "dozen": 12, "score": 20}
 _WORD = re.compile(r"[a-z]+")
 _ANY_CARDINAL = "|".join((*_WORDS, *_LARGE))
 _CARDINAL = re.compile(rf"\b(?:{_ANY_CARDINAL})\b(?:[\s-]+(?:and\s+)?(?:{_ANY_CARDINAL})\b)*")
-_FRACTION = re.compile(r"(\d+)\s*/\s*(\d+)")
+_FRACTION = re.compile(r"(?<!\d)(\d{1,12})\s*/\s*(\d{1,12})(?!\d)")
 _HUNDREDTHS = re.compile(r"(?i)\b(?:cents?|cm|centimet\w+)\b|¢")
 # What the world brings: words that let numbers be used. In the singular.
 _WORLD = tuple(
@@ -180,7 +187,7 @@ _WORLD = tuple(
 
 def _said(text: str) -> set[Fraction]:
     """Return the numbers that a text states, in digits or in words, and parts and multiples that it names."""
-    found = {_value(number) for number in _NUMBER.finditer(text)}
+    found = {_value(number) for number in _numbers(text)}
     lower = text.lower()
     for match in _FRACTION.finditer(lower):
         if int(match[1]) < int(match[2]):
@@ -235,7 +242,7 @@ def _unused(question: str, solution: str) -> list[Fault]:
     in_hundredths = _HUNDREDTHS.search(f"{question} {solution}") is not None
     fractions = {place: _said(match[0]) for match in _FRACTION.finditer(question) for place in range(*match.span())}
     faults = []
-    for number in _NUMBER.finditer(question):
+    for number in _numbers(question):
         value, behind = _value(number), question[number.end() :].lower()
         if value <= 1 or behind.startswith(("st", "nd", "rd", "th", ":")):
             continue  # ordinals and times are names rather than amounts

@@ -14,6 +14,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -26,7 +27,7 @@ from selfstudy.errors import PluginError, SelfstudyError, ending, portable
 from selfstudy.judging.verdicts import judge, place
 from selfstudy.judging.verifiers import load_verifier
 from selfstudy.plugins import PluginSpec
-from selfstudy.types import Problem, Sample, Verdict
+from selfstudy.types import Completion, Problem, Sample, Verdict
 
 # Turns samples, each with its problem, into verdicts, in their order. What it yields is read to the end before it is
 # called again.
@@ -93,6 +94,15 @@ class _Worker:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+
+def check_answers(judge: Judge, problems: Iterable[Problem]) -> None:
+    """Have a solution without text judged for every problem, so that an answer that cannot be read is refused now.
+
+    Raises:
+        SelfstudyError: As the verifier says.
+    """
+    deque(judge((p, Sample(p.id, 0, Completion("", (), (), "gold"), 0.0)) for p in problems), maxlen=0)
 
 
 def _ask(

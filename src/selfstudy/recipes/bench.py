@@ -107,10 +107,11 @@ class Bench:
         block = self.config.samples_per_step
         for start in range(0, n, block):
             count = min(block, n - start)
+            drawn = f"{name}[{start}:{start + count}]" if n > block else name
             pool += self._judged(
-                f"{name}[{start}:{start + count}]" if n > block else name,
+                drawn,
                 model,
-                part_of=name,
+                part_of=drawn,
                 split="unlabelled",
                 start=start,
                 count=count,

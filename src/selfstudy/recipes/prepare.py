@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
-from selfstudy.config import differing, load_tree, parse_yaml
+from selfstudy.config import differing, dump_yaml, load_tree, parse_yaml
 from selfstudy.errors import ConfigError, ModelError
 from selfstudy.judging.judges import judged_by
 from selfstudy.models.checks import check
@@ -95,7 +94,7 @@ class Prepared:
         self.folder.mkdir(parents=True, exist_ok=True)
         tree = self.config.model_dump(mode="json")
         self._refuse_to_replace(tree)
-        write_bytes(self.folder / "config.yaml", yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).encode())
+        write_bytes(self.folder / "config.yaml", dump_yaml(tree).encode())
         write_json(self.folder / "plan.json", describe(self.plan))
 
     def _refuse_to_replace(self, tree: Mapping[str, Any]) -> None:
@@ -133,10 +132,11 @@ def prepare(
     Raises:
         SelfstudyError: A setting, a data file or the model cannot be used.
     """
-    if run_name is not None and not _RUN.fullmatch(run_name):
+    called = _run_name(name, overrides) if run_name is None else run_name
+    if not _RUN.fullmatch(called):
         raise ConfigError(
-            f"'{run_name}' cannot be a run's name: it names a folder; begin with a letter or digit, and use "
-            "these, spaces and . , + = @ - _ alone"
+            f"'{called}' cannot be a run's name: it names a folder; begin with a letter or digit, and use "
+            "these, spaces and . , + = @ - _ alone" + ("; give it another with --name" if run_name is None else "")
         )
     config = Config.parse(load_tree(name, overrides), name)
     if config.verifier.is_file:
@@ -154,7 +154,7 @@ def prepare(
     plan: Plan = recipe.plan(config, bench)
     size = _weigh(config, found)
     warnings = _warnings(config, found, plan)
-    return Prepared(run_name or _run_name(name, overrides), config, plan, Store(root), size, tuple(missing), warnings)
+    return Prepared(called, config, plan, Store(root), size, tuple(missing), warnings)
 
 
 def _data(name: str, sources: Sequence[PluginSpec], root: Path, download: bool, missing: list[str]) -> Leaf:

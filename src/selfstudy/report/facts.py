@@ -100,7 +100,7 @@ class Facts:
         state: How it stands.
         results: Its steps and scores.
         config_text: Its resolved config, as it was saved.
-        config: The same, read.
+        seed: The run's.
         changes: What was gained, split by split.
         draws: The draws that were learned from.
         labels: The pseudo-labels.
@@ -117,7 +117,7 @@ class Facts:
     state: State
     results: Results
     config_text: str
-    config: Mapping[str, Any]
+    seed: int
     changes: Sequence[Change]
     draws: Sequence[DrawFacts]
     labels: Sequence[LabelFacts]
@@ -130,24 +130,9 @@ class Facts:
     notes: Sequence[str]
 
     @property
-    def seed(self) -> int:
-        """Return the run's seed."""
-        return int(self.config.get("seed", 0))
-
-    @property
-    def seconds(self) -> float:
-        """Return the seconds of all steps."""
-        return sum(row.seconds or 0 for row in self.plan)
-
-    @property
     def tokens(self) -> int:
         """Return the tokens of all steps."""
         return sum(row.tokens or 0 for row in self.plan)
-
-    @property
-    def flops(self) -> int:
-        """Return the floating-point operations of all steps."""
-        return sum(row.flops or 0 for row in self.plan)
 
 
 def gather(run: Path) -> Facts:
@@ -165,12 +150,10 @@ def gather(run: Path) -> Facts:
         config_text = (run / "config.yaml").read_text(encoding="utf-8")
     if config_text and not results.settings:
         notes.append(f"{run / 'config.yaml'} holds no settings; run again to write it anew")
-    config = dict(results.settings)
-    seed = config.get("seed", 0)
-    seed = seed if isinstance(seed, int) else 0
-    found: list[Change] = []
+    seed = found if isinstance(found := results.settings.get("seed"), int) else 0
+    gained: list[Change] = []
     with _noting(notes):
-        found = changes(results, seed)
+        gained = changes(results, seed)
     trainings = []
     for step in results.steps:
         with _noting(notes):
@@ -183,8 +166,8 @@ def gather(run: Path) -> Facts:
         state,
         results,
         config_text,
-        config,
-        found,
+        seed,
+        gained,
         draws,
         labels,
         trainings,

@@ -19,9 +19,9 @@ class Change:
         before: Its accuracy, with a 95% interval.
         after: Likewise; None where the last one is the first.
         difference: After minus before on the same problems, with its interval by paired bootstrap.
-        p_value: Of McNemar's exact test that both solve equally many.
         gained: Problems that only the last one solves.
         lost: Problems that only the first one solves.
+        p_value: Of McNemar's exact test that both solve equally many.
         others: How many other models are scored.
     """
 
@@ -31,9 +31,9 @@ class Change:
     before: Interval
     after: Interval | None = None
     difference: Interval | None = None
-    p_value: float | None = None
     gained: int = 0
     lost: int = 0
+    p_value: float | None = None
     others: int = 0
 
 
@@ -64,8 +64,6 @@ def _change(results: Results, split: str, seed: int) -> Change | None:
         before,
         after,
         paired_bootstrap(new, old, seed),
-        mcnemar(new, old),
-        sum(new[problem] and not old[problem] for problem in new),
-        sum(old[problem] and not new[problem] for problem in new),
+        *mcnemar(new, old),
         len(scored) - 1,
     )

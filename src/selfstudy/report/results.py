@@ -88,7 +88,8 @@ class Results:
     @property
     def price_per_hour(self) -> float | None:
         """Return what an hour of the machine costs, where the config says so."""
-        return self.settings.get("price_per_hour")
+        found = self.settings.get("price_per_hour")
+        return found if isinstance(found, int | float) else None
 
     @property
     def price(self) -> float | None:

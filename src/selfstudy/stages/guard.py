@@ -81,7 +81,7 @@ class Guard:
 
     def look(self, step: int) -> bool:
         """Score the policy if it is time to; return whether training should stop."""
-        if step % self.settings.every:  # the look behind the last step decides nothing, and after a kill it is there
+        if step % self.settings.every:  # nor does a final look that a killed attempt left decide anything
             return False
         self.score(step)
         recent = [look for look in self._looks() if 0 < look["step"] <= step][-self.settings.patience :]

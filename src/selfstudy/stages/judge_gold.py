@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from pathlib import Path
 from typing import ClassVar
 
 from selfstudy.errors import DataError
 from selfstudy.judging.answers import ensure_answer_line
-from selfstudy.judging.judges import judged_by
+from selfstudy.judging.judges import check_answers, judged_by
 from selfstudy.judging.verifiers import VerifierSpec
 from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one
 from selfstudy.storage.records import read_records, writing_records
@@ -32,15 +32,14 @@ class JudgeGold(Stage):
         paths = sorted(one(inputs, "problems").path.glob("*.jsonl"))
         everything = (problem for path in paths for problem in read_records(path, Problem))
         solved = stream_split(one(inputs, "problems"), "labelled")
-        texts = ((p, _sample(p, ensure_answer_line(p.solution or "", p.answer))) for p in solved)
+        texts = ((p, _sample(p)) for p in solved)
         outcomes: Counter[str] = Counter()
         firsts: dict[str, Verdict] = {}
         with (
             judged_by(self.verifier, ctx.verifier_timeout) as judge,
             writing_records(out / "not_right.jsonl") as write,
         ):
-            # An answer that it cannot read is refused now, not after training.
-            deque(judge((problem, _sample(problem, "")) for problem in everything), maxlen=0)
+            check_answers(judge, everything)
             for verdict in judge(texts):
                 outcomes[verdict.outcome] += 1
                 if verdict.outcome != "right":
@@ -64,5 +63,6 @@ class JudgeGold(Stage):
         return Forecast("judge the worked solutions", 0)
 
 
-def _sample(problem: Problem, text: str) -> Sample:
+def _sample(problem: Problem) -> Sample:
+    text = ensure_answer_line(problem.solution or "", problem.answer)
     return Sample(problem.id, 0, Completion(text, (), (), "gold"), 0.0)

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Strict
+from pydantic import BeforeValidator, Field, Strict
 
 from selfstudy.config import Settings
 from selfstudy.errors import DataError
@@ -51,7 +51,7 @@ class ProblemSettings(Settings):
     unlabelled: Literal["all", "rest"] = "all"
     dev: Held
     test: Held
-    transfer: dict[str, SourceSpec] = {}
+    transfer: dict[Annotated[str, Field(pattern=r"^[\w.,+=@-]+$")], SourceSpec] = {}  # each names a file
     on_bad_rows: Literal["refuse", "skip"] = "refuse"
 
     def sources(self) -> list[PluginSpec]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,13 +14,16 @@ from selfstudy.judging.verifiers import VerifierSpec
 from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one
 from selfstudy.storage.artifacts import Artifact
 from selfstudy.storage.judged import read_samples
-from selfstudy.storage.records import write_records
+from selfstudy.storage.records import appending_records, read_records
 from selfstudy.storage.splits import count_split, stream_split
 from selfstudy.types import Context, Problem, Sample, Verdict
 
 
 class Verify(Stage):
-    """Writes ``verdicts.jsonl``, one verdict a sample, in the samples' order."""
+    """Writes ``verdicts.jsonl``, one verdict a sample, in the samples' order.
+
+    Verdicts are kept as they come: a verifier of one's own may take its time, and may fail at the last sample.
+    """
 
     kind: ClassVar[str] = "verdicts"
     verifier: VerifierSpec
@@ -30,23 +34,22 @@ class Verify(Stage):
         problems = one(inputs, "problems")
         samples = _with_problems(stream_split(problems, self.split), one(inputs, "samples"))
         outcomes: Counter[str] = Counter()
-
-        def counted(verdicts: Iterator[Verdict]) -> Iterator[Verdict]:
-            seen = ""
-            for verdict in verdicts:  # problem by problem
-                outcomes[verdict.outcome] += 1
-                bar.advance(
-                    int(verdict.problem_id != seen), **{"pass@1": f"{outcomes['right'] / outcomes.total():.1%}"}
-                )
-                seen = verdict.problem_id
-                yield verdict
-
+        path, seen = out / "verdicts.jsonl", ""
         with (
             ctx.progress("verify", count_split(problems, self.split)) as bar,
+            appending_records(path, Verdict) as (kept, write),
             judged_by(self.verifier, ctx.verifier_timeout) as judge,
         ):
-            count = write_records(out / "verdicts.jsonl", counted(judge(samples)))
-        return {"samples": count, **{outcome: outcomes[outcome] for outcome in ("right", "wrong", "unparsed")}}
+            before = islice(read_records(path, Verdict), kept)
+            for number, verdict in enumerate(chain(before, judge(islice(samples, kept, None)))):  # problem by problem
+                if number >= kept:
+                    write(verdict)
+                outcomes[verdict.outcome] += 1
+                share = f"{outcomes['right'] / outcomes.total():.1%}"
+                bar.advance(int(verdict.problem_id != seen), **{"pass@1": share})
+                seen = verdict.problem_id
+        counts = {outcome: outcomes[outcome] for outcome in ("right", "wrong", "unparsed")}
+        return {"samples": outcomes.total(), **counts}
 
     def forecast(self, sizes: Sizes) -> Forecast:
         """Judging is quick."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,6 +41,27 @@ def write_records(path: Path, records: Iterable[object]) -> int:
             write(record)
             count += 1
     return count
+
+
+@contextmanager
+def appending_records(path: Path, kind: type) -> Iterator[tuple[int, Callable[[object], object]]]:
+    """Yield how many whole records an attempt that was cut short left in a file, and what takes in those behind them.
+
+    The file is flushed at the end, and what has been written stays whatever happens before.
+    """
+    count = size = 0
+    if path.is_file():
+        with path.open("rb") as file, suppress(StorageError):
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                _decode(line, kind, "")
+                count, size = count + 1, size + len(line)
+    with path.open("ab") as file:
+        file.truncate(size)
+        yield count, lambda record: file.write(f"{_encode(record)}\n".encode("ascii"))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_records(path: Path, kind: type[T]) -> Iterator[T]:

@@ -100,6 +100,13 @@ BAD = (
 )
 
 
+@pytest.mark.parametrize("cell", ["", "  ", "\t", None])
+def test_a_cell_without_a_solution_is_no_solution(cell: str | None, tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "mine.jsonl", {"question": "q?", "answer": "4", "solution": cell})
+    (problem,) = read("tabular", path=str(path), solution="solution")
+    assert (problem.answer, problem.solution) == ("4", None)
+
+
 def test_bad_rows_are_refused_by_file_line_field_and_reason(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "train.jsonl", GOOD, *BAD)
     with pytest.raises(DataError) as caught:

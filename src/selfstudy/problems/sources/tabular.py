@@ -82,7 +82,8 @@ class Tabular(ProblemSource):
         )
 
     def _solution(self, row: Row) -> str | None:
-        if self.solution is None or row.values.get(self.solution, "") in (None, ""):
+        value = None if self.solution is None else row.values.get(self.solution)
+        if self.solution is None or value is None or (isinstance(value, str) and not value.strip()):
             return None
         return text_of(row, self.solution)
 
