@@ -47,7 +47,7 @@ def test_two_parts_joined_are_the_whole(dtype, heads, queries, softcap):
 
 
 def test_both_ways_to_attend_agree():
-    """What a CPU does and what other devices do, by way of a bound on the scores that binds nothing."""
+    """Bounded scores take steps of their own; a bound that binds nothing changes nothing."""
     query, key, value = (
         draw(torch.float32, 3, 2, 4, 8),
         draw(torch.float32, 3, 2, 9, 8),

@@ -77,6 +77,16 @@ def test_architectures_that_fail_the_probe_are_refused(tokenizer):
         make_engine(model, tokenizer)
 
 
+def test_layers_that_do_not_attend_are_refused(tokenizer):
+    """Such as those of a state space model, which remember a row in another way."""
+    model = tiny_llama(VOCABULARY)
+    model.generation_config.eos_token_id = 1
+    skipped = model.model.layers[1]
+    skipped.forward = lambda hidden, *_, **__: hidden
+    with pytest.raises(ModelError, match=r"1 of 2 layers attend; what others remember of a row cannot be kept"):
+        make_engine(model, tokenizer)
+
+
 def test_logits_that_are_not_finite_stop_the_run(tokenizer):
     model = tiny_llama(VOCABULARY)
     engine = make_engine(model, tokenizer, max_new_tokens=4)

@@ -159,6 +159,5 @@ def test_every_tensor_of_a_batch_moves():
     values = [getattr(one, field.name) for one in found for field in fields(one)]
     values = [part for value in values for part in (value if isinstance(value, tuple) else [value])]
     tensors = [value for value in values if isinstance(value, torch.Tensor)]
-    assert len(tensors) == 7 + (2 * 2 + 1) + 2 + 3 + 3 + 3  # rows of 2 and 1 tokens are two bands
     assert {value.device.type for value in tensors} == {"meta"}
     assert collate([Group("a", (5,), ((1,),))], None).to(torch.device("meta")).prompts is None

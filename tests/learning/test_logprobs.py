@@ -15,12 +15,22 @@ from transformers import (
     GPT2LMHeadModel,
     GraniteConfig,
     GraniteForCausalLM,
+    LEDConfig,
+    LEDForConditionalGeneration,
+    Llama4ForCausalLM,
+    Llama4TextConfig,
+    MarianConfig,
+    MarianMTModel,
     MistralConfig,
     MistralForCausalLM,
+    PegasusConfig,
+    PegasusForConditionalGeneration,
 )
 
 from selfstudy.errors import ConfigError, ModelError
+from selfstudy.learning import logprobs as module
 from selfstudy.learning.logprobs import autocast, check_logprobs, check_rows, logprobs
+from selfstudy.models.attention import flat_attention
 from selfstudy.models.compute import Compute
 from selfstudy.models.plain import decoder_start, plain_logprobs
 from selfstudy.types import Group
@@ -52,6 +62,10 @@ def others():
             forced_eos_token_id=None,
         )
     )
+    seq2seq = {"d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64}
+    seq2seq |= {"encoder_attention_heads": 4, "decoder_attention_heads": 4, "decoder_start_token_id": 1}
+    for config, kind in ((PegasusConfig, PegasusForConditionalGeneration), (MarianConfig, MarianMTModel)):
+        yield kind(config(**size, **seq2seq, forced_eos_token_id=None))  # positions without BART's offset
     yield CohereForCausalLM(CohereConfig(**size, **layers, num_key_value_heads=2, logit_scale=0.3))
     yield GraniteForCausalLM(GraniteConfig(**size, **layers, num_key_value_heads=2, logits_scaling=3.0))
     yield tiny_t5(VOCAB, tie_word_embeddings=True, scale_decoder_outputs=True)
@@ -210,6 +224,23 @@ def test_probe_names_an_architecture_whose_logits_are_changed_behind_the_layer(m
         check_logprobs(model)
 
 
+def test_probe_names_an_architecture_that_fails():
+    size = {"vocab_size": VOCAB, "d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 64}
+    size |= {"decoder_ffn_dim": 64, "encoder_attention_heads": 4, "decoder_attention_heads": 4, "attention_window": 8}
+    model = LEDForConditionalGeneration(LEDConfig(**size, decoder_start_token_id=2))
+    with pytest.raises(ModelError, match="LEDForConditionalGeneration: a flat list of tokens makes it fail"):
+        check_logprobs(model)
+
+
+def test_memory_that_runs_out_in_the_probe_is_no_fault_of_the_architecture(model, monkeypatch):
+    def starve(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(module, "logprobs", starve)
+    with pytest.raises(torch.OutOfMemoryError):
+        check_logprobs(model)
+
+
 def rows(length):
     return [Group("short", (5,), ((6,),)), Group("long", (5,) * (length - 4), ((6, 7), (6, 7, 8, 9)))]
 
@@ -243,6 +274,24 @@ def test_windows_that_are_passed_on_are_no_limit():
     check_rows(model, rows(40), windowed)
     with pytest.raises(ModelError, match="exceed sliding_window=20, which its attention is not told of"):
         check_rows(model, rows(40), False)
+
+
+def test_chunks_of_attention_are_a_limit_where_layers_have_them():
+    size = {"vocab_size": VOCAB, "hidden_size": 32, "intermediate_size": 64, "intermediate_size_mlp": 64, "head_dim": 8}
+    size |= {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "num_local_experts": 2}
+    chunked = Llama4ForCausalLM(Llama4TextConfig(**size, attention_chunk_size=16))
+    check_rows(chunked, rows(16), False)
+    with pytest.raises(ModelError, match="exceed attention_chunk_size=16, which its attention is not told of"):
+        check_rows(chunked, rows(17), False)
+    chunked.config.layer_types = ["full_attention"] * 2
+    check_rows(chunked, rows(17), False)  # none of its layers is of that kind
+
+
+def test_sinks_are_refused(model):
+    """A layer that hands them over has them in its softmax, which the ragged one would leave out."""
+    step, layer = object(), torch.nn.Linear(1, 1)
+    with pytest.raises(ModelError, match="Linear: masks or sinks of its own"):
+        flat_attention(layer, *[torch.zeros(1, 1, 1, 1)] * 3, None, step=step, s_aux=torch.zeros(1))
 
 
 def test_missing_decoder_start_is_named():

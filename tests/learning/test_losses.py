@@ -7,10 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from selfstudy.learning.groups import Group
 from selfstudy.learning.losses import FAMILY, PreferenceLoss, default_loss, load_loss
 from selfstudy.learning.losses.dpo import Dpo
 from selfstudy.learning.losses.ipo import Ipo
 from selfstudy.learning.losses.simpo import Simpo
+from selfstudy.learning.objectives import Preference
 from selfstudy.plugins import available, parse_spec
 
 logp = st.floats(-50, 0)
@@ -124,6 +126,23 @@ def test_every_loss_keeps_the_contract(name):
     assert (policy_chosen.grad < 0).all()  # at the reference a likelier chosen completion is better
     assert (policy_rejected.grad > 0).all()
     assert loss.reward(policy_chosen, reference[0], lengths).shape == (6,)
+
+
+def test_a_loss_of_ones_own_gets_one_value_for_each_pair():
+    """From the trainer as well: rewards are measured as losses are."""
+    shapes = set()
+
+    class Noting(Dpo):
+        def reward(self, policy, reference, lengths):
+            shapes.update({policy.shape, reference.shape, lengths.shape})
+            return super().reward(policy, reference, lengths)
+
+    groups = (Group("p", (1,), ((2, 3), (4,), (5,))),)
+    objective = Preference(groups, ((0, (0, 1)), (0, (2, 1))), torch.zeros(3), Noting())
+    found = objective.measure(torch.tensor([-1.0, -2.0, -4.0]))
+    assert shapes == {(2,)}
+    assert found["rewards/chosen"] == pytest.approx(0.1 * (-1 - 4) / 2)
+    assert found["rewards/margins"] == pytest.approx(0.1 * (1 - 2) / 2)
 
 
 def test_default_is_the_papers():

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import pytest
+
+from selfstudy.errors import TrainingError
 from selfstudy.learning.groups import Item
 from selfstudy.learning.objectives import Imitation, group_examples, group_pairs
 from selfstudy.types import Completion, Example, Pair
@@ -35,3 +38,8 @@ def test_masked_tokens_are_not_in_the_total():
     for mask, total in ((False, 6), (True, 5)):
         groups, items = group_examples(examples, PROMPTS, mask_forced=mask)
         assert Imitation(groups, items).total([0, 1]) == total
+
+
+def test_examples_without_a_prompt_are_named():
+    with pytest.raises(TrainingError, match="gsm8k/9"):
+        group_examples([Example("gsm8k/9", OTHER, "gold")], {})

@@ -7,10 +7,9 @@ from selfstudy.errors import StorageError, TrainingError
 from selfstudy.learning import reference
 from selfstudy.learning.logprobs import logprobs
 from selfstudy.learning.losses.dpo import Dpo
-from selfstudy.learning.objectives import Preference, group_examples, group_pairs
+from selfstudy.learning.objectives import Preference
 from selfstudy.learning.reference import load_reference, reference_logps, save_reference
 from selfstudy.models.plain import plain_logprobs
-from selfstudy.types import Completion, Example, Pair
 from tests.learning.conftest import all_pairs, make_model, random_groups
 
 GROUPS = random_groups(5, 3)
@@ -61,7 +60,11 @@ def test_reference_is_stored_with_what_it_belongs_to(tmp_path):
     assert torch.equal(load_reference(tmp_path / "r.safetensors", GROUPS), sums)
     with pytest.raises(StorageError, match="other completions"):
         load_reference(tmp_path / "r.safetensors", GROUPS[:-1])
-    (tmp_path / "r.safetensors").write_bytes(b"damaged")
+    file = tmp_path / "r.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"\0")  # of the last number
+    with pytest.raises(StorageError, match="damaged; delete it"):
+        load_reference(file, GROUPS)
+    file.write_bytes(b"damaged")
     with pytest.raises(StorageError, match="cannot be read"):
         load_reference(tmp_path / "r.safetensors", GROUPS)
 
@@ -79,23 +82,3 @@ def test_non_finite_reference_names_the_problem(compute, ctx):
         model.get_input_embeddings().weight[rare] = torch.nan
     with pytest.raises(TrainingError, match="p/3"):
         reference_logps(model, GROUPS, 1000, compute, ctx)
-
-
-def completion(*token_ids):
-    return Completion("", token_ids)
-
-
-def test_pairs_of_a_problem_share_their_completions():
-    a, b, c = completion(1, 2), completion(3), completion(4)
-    pairs = [Pair("x", a, b, "gold", 0.1), Pair("y", a, b, "gold", 0.1), Pair("x", a, c, "gold", 0.2)]
-    groups, items = group_pairs(pairs, {"x": (7,), "y": (8, 9)})
-    assert [(group.problem_id, group.prompt_ids, group.completions) for group in groups] == [
-        ("x", (7,), ((1, 2), (3,), (4,))),
-        ("y", (8, 9), ((1, 2), (3,))),
-    ]
-    assert items == ((0, (0, 1)), (1, (0, 1)), (0, (0, 2)))
-
-
-def test_examples_without_a_prompt_are_named():
-    with pytest.raises(TrainingError, match="gsm8k/9"):
-        group_examples([Example("gsm8k/9", completion(1), "gold")], {})

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from selfstudy.errors import TrainingError
+from selfstudy.errors import ModelError, TrainingError
 from selfstudy.learning.modes import without_dropout
 from selfstudy.learning.objectives import Imitation
 from selfstudy.learning.reference import reference_logps
@@ -148,7 +148,6 @@ def test_gradient_checkpointing_changes_nothing(tmp_path, ctx, compute, family, 
 def test_non_finite_loss_names_problems_and_keeps_the_weights(tmp_path, ctx, compute):
     model = make_model("causal")
     objective = dpo(model, compute, ctx)
-    before = weights(model)
     with torch.no_grad():  # a token that only p/2 uses
         rare = next(t for t in range(VOCAB) if {g.problem_id for g in GROUPS if _uses(g, t)} == {"p/2"})
         model.get_input_embeddings().weight[rare] = math.nan
@@ -243,7 +242,6 @@ def test_preference_metrics(tmp_path, ctx, compute):
 def test_training_learns(tmp_path, ctx, compute, family):
     model = make_model(family)
     options = settings(max_steps=60, learning_rate=3e-3, batch_size=8, tokens_per_batch=1000)
-    first, last = [], {}
     facts = train(model, dpo(model, compute, ctx), options, compute=compute, seed=0, workdir=tmp_path, ctx=ctx)
     last = facts.last
     first = json.loads((tmp_path / "train_log.jsonl").read_text().splitlines()[0])
@@ -274,7 +272,24 @@ def test_a_launchers_variables_mean_nothing(tmp_path, ctx, compute, monkeypatch)
     launcher = {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
     for name, value in launcher.items():
         monkeypatch.setenv(name, value)
-    train(make_model("causal"), sft(), settings(max_steps=1), compute=compute, seed=0, workdir=tmp_path, ctx=ctx)
+    options = settings(max_steps=1, devices=2)
+    train(make_model("causal"), sft(), options, compute=compute, seed=0, workdir=tmp_path, ctx=ctx)
+
+
+def test_memory_that_the_optimizer_is_the_first_to_want_is_told(tmp_path, ctx, compute, monkeypatch):
+    def starve(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", starve)
+    with pytest.raises(TrainingError, match=r"optimizer's two moments of [\d,]+ weights .*; set lora, or"):
+        train(make_model("causal"), sft(), settings(), compute=compute, seed=0, workdir=tmp_path, ctx=ctx)
+
+
+def test_checkpointing_that_an_architecture_does_not_know_is_refused(tmp_path, ctx, compute, monkeypatch):
+    model, options = make_model("causal"), settings(gradient_checkpointing=True)
+    monkeypatch.setattr(type(model), "supports_gradient_checkpointing", False)
+    with pytest.raises(ModelError, match="knows no gradient checkpointing; set gradient_checkpointing: false"):
+        train(model, sft(), options, compute=compute, seed=0, workdir=tmp_path, ctx=ctx)
 
 
 def test_nothing_to_learn_from(tmp_path, ctx, compute):

@@ -45,6 +45,9 @@ def test_processes_share_the_cores_out(devices: int, threads: int, eight_cores: 
         ({"threads": 3, "devices": "auto"}, 3, 2),
         ({"threads": 20, "devices": "auto"}, 20, 1),
         ({"devices": 4}, 2, 4),
+        ({"devices": "4"}, 2, 4),
+        ({"devices": 4.0}, 2, 4),
+        ({"threads": "3", "devices": "auto"}, 3, 2),
     ],
 )
 def test_what_auto_means(said: dict[str, object], threads: int, devices: int, eight_cores: None) -> None:

@@ -250,6 +250,70 @@ def test_a_sentencepiece_model_goes_with_the_tokenizer(saved, tmp_path, monkeypa
     assert not (tmp_path / "without" / "spiece.model").exists()
 
 
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        *(("config.json", text) for text in ("null", "3", '{"model_type": ["a"]}')),
+        *(("tokenizer.json", text) for text in ("[]", "null")),
+        *(
+            ("tokenizer_config.json", text)
+            for text in ("[]", "null", '"x"', '{"tokenizer_class": 5}', '{"eos_token": 5}')
+        ),
+        *(
+            ("generation_config.json", text)
+            for text in ("[]", "3", "{", '{"eos_token_id": []}', '{"eos_token_id": "x"}')
+        ),
+    ],
+)
+def test_json_of_another_kind_is_named(saved, tmp_path, file, text):
+    folder = tmp_path / "copy"
+    shutil.copytree(saved[2], folder)
+    (folder / file).write_text(text)
+    with pytest.raises(ModelError, match=r"cannot be (used|loaded|read)|eos_token_id is"):
+        load_tokenizer(folder)
+        load_model(folder)
+
+
+@pytest.mark.parametrize("change", [{"dtype": "float99"}, {"num_key_value_heads": 0}])
+def test_a_config_that_the_library_stumbles_over_is_named(folder, change):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(ModelError, match=r"cannot be (used|loaded)"):
+        load_model(folder)
+
+
+def test_quantised_weights_are_refused(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(
+        json.dumps(config | {"quantization_config": {"quant_method": "gptq", "bits": 4}})
+    )
+    with pytest.raises(ModelError, match="quantised, and cannot be trained; take the model in bfloat16 or float32"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("layers", [1, 0])
+def test_layers_that_the_config_does_not_know_of_are_told(folder, layers):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": layers}))
+    with pytest.raises(ModelError, match=r"fewer layers than there are weights for, such as model\.layers\.\d\."):
+        load_model(folder)
+
+
+def test_weights_that_nobody_asked_for_are_left_alone(folder):
+    weights = load_file(folder / "model.safetensors")
+    save_file({**weights, "vision.layers.7.weight": torch.ones(3)}, folder / "model.safetensors", {"format": "pt"})
+    load_model(folder)
+
+
+def test_memory_that_a_device_lacks_is_told(folder, monkeypatch):
+    def starve(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch.nn.Module, "to", starve)
+    with pytest.raises(ModelError, match=r"memory of cpu is too small for its .* weights in float32"):
+        load_model(folder)
+
+
 @pytest.mark.parametrize("damage", [{"num_attention_heads": 3}, {"hidden_size": "abc"}])
 def test_a_config_that_makes_no_sense_is_named(folder, damage):
     config = json.loads((folder / "config.json").read_text())

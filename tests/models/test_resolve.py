@@ -140,6 +140,7 @@ def test_pickles_are_never_asked_for(monkeypatch, tmp_path):
         ("t5-tinny", r"did you mean 't5-tiny'"),
         ("./t5-tinny", r"not a folder"),
         ("a/b/c", r"not a Hub id of the form org/name"),
+        ("~nosuchuser/model/here", r"not a folder"),
     ],
 )
 def test_unknown_names(name, message):

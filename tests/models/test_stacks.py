@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import BartConfig, BartForConditionalGeneration, GPT2Config, GPT2LMHeadModel, PreTrainedModel
+from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
+    GPT2Config,
+    GPT2LMHeadModel,
+    MixtralConfig,
+    MixtralForCausalLM,
+    PreTrainedModel,
+)
 
 from selfstudy.evaluation.ledger import forward_flops, training_flops
 from selfstudy.models.lora import Adapter, LoraSettings
@@ -48,6 +56,18 @@ def test_estimates_are_what_is_counted_to_5_per_cent(name: str, training: bool) 
     assert estimated == pytest.approx(counted.get_total_flops() - beyond, rel=0.05)
     matrices = times * 2 * decoder.parameters * (own if encoder is None else completion)
     assert matrices > 0.3 * estimated  # so that attention alone does not pass
+
+
+def test_experts_count_as_far_as_a_token_sees_them() -> None:
+    """The library's counter does not know their product."""
+    size = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "head_dim": 8}
+    size |= {"num_attention_heads": 4, "num_key_value_heads": 2}
+    router = 32 * 8
+    for seen in (2, 8):
+        config = MixtralConfig(**size, num_local_experts=8, num_experts_per_tok=seen)
+        decoder, _ = stacks(MixtralForCausalLM(config))
+        attention = 32 * 32 + 2 * 16 * 32 + 32 * 32
+        assert decoder.parameters == 2 * (attention + router + seen * 3 * 32 * 64)
 
 
 @pytest.mark.parametrize("name", ["llama", "t5", "bart"])

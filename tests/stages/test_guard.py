@@ -40,6 +40,10 @@ class Scripted:
     def requests(self, problems: Sequence[Problem], indices: range) -> list[Request]:
         return [Request(p.id, (0,), indices) for p in problems]
 
+    @property
+    def halved(self) -> int:
+        return 0
+
     def flops(self, requests: Sequence[Request], samples: Sequence[Sample]) -> int:
         return len(samples)
 

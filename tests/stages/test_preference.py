@@ -113,6 +113,7 @@ class Scripted:
     known: dict[str, int] = {}
     calls: list[int] = []
     asked: Sequence[Any] = ()
+    starved = False
 
     def __init__(self, model: torch.nn.Module) -> None:
         self.model = model
@@ -120,6 +121,10 @@ class Scripted:
     def requests(self, problems: Sequence[Any], indices: range) -> list[Request]:
         type(self).asked = problems
         return [Request(p.id, (0,), indices) for p in problems]
+
+    @property
+    def halved(self) -> int:
+        return len(self.calls) if self.starved else 0
 
     def flops(self, requests: Sequence[Request], samples: Sequence[Sample]) -> int:
         return len(samples)
@@ -168,6 +173,16 @@ def test_the_weights_of_the_best_look_are_returned(family: Family, folder: Path,
     out = weights(folder / "out")
     assert all(torch.equal(value, seen[2][name]) for name, value in out.items())
     assert not all(torch.equal(value, seen[4][name]) for name, value in out.items())
+
+
+@pytest.mark.parametrize("starved", [False, True])
+def test_looks_that_memory_was_too_small_for_are_marked(
+    starved: bool, folder: Path, scripted: type[Scripted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scripted, "starved", starved)
+    scripted.script = (1,) * 5
+    metrics = run(scripted_stage(), inputs(folder, "causal"), folder / "out")
+    assert metrics.get("degraded", False) is starved
 
 
 @pytest.mark.parametrize("lora", [None, {"rank": 2}], ids=["weights", "lora"])

@@ -35,7 +35,8 @@ class Stack:
 def forward_flops(decoder: Stack, prompt: int, completions: Sequence[int], encoder: Stack | None = None) -> int:
     """Return the operations of one forward pass over a prompt, computed once, and its completions.
 
-    Generation with a cache takes as many, since every token attends to the same positions.
+    Generation with a cache takes as many, since every token attends to the same positions. The last token of a
+    completion, from which nothing is predicted, counts like the others.
 
     Args:
         decoder: The causal model, or the decoder.

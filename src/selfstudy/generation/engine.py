@@ -187,7 +187,7 @@ class Engine:
         return [self._sample(requests[number], done[number, index]) for number, index in order]
 
     def rows(self, requests: Sequence[Request]) -> int:
-        """Return how many rows are drawn at a time at most, whichever of the requests: by settings and model alone."""
+        """Return how many rows are drawn at a time at most: by settings, model and the shortest prompt."""
         shortest = self.settings.max_new_tokens + min((len(r.prompt_ids) for r in requests), default=1)
         given = self.settings.max_batch_tokens
         return max(1, min(_ROWS, self._cache_tokens() // shortest) if given is None else given // shortest)

@@ -39,6 +39,11 @@ class Solver:
         """Draw samples, in the order of the requests."""
         return self.engine.generate(requests, bar)
 
+    @property
+    def halved(self) -> int:
+        """How often memory ran out, so that what was drawn then is equal to rounding only."""
+        return self.engine.halved
+
     def flops(self, requests: Sequence[Request], samples: Sequence[Sample]) -> int:
         """Return the operations that it takes to draw ``samples``, which are all of ``requests`` and in their order."""
         decoder, encoder = stacks(self.engine.model)

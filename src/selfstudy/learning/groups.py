@@ -109,13 +109,15 @@ def collate(groups: Sequence[Group], decoder_start: int | None) -> Batch:
     """Lay out ``groups`` for a model.
 
     Args:
-        groups: At least one completion in all; prompts and completions are not empty.
+        groups: Each with a completion or more; prompts and completions are not empty.
         decoder_start: The decoder's first input token; None for causal models.
 
     Raises:
-        TrainingError: An empty prompt, an empty completion, or no completion at all.
+        TrainingError: An empty prompt, an empty completion, or none.
     """
     for group in groups:
+        if not group.completions:
+            raise TrainingError(f"{group.problem_id}: there is no completion to learn from; take it out")
         if not group.prompt_ids or not all(group.completions):
             what = "completion" if group.prompt_ids else "prompt (see prompt.template)"
             raise TrainingError(f"{group.problem_id}: a {what} without tokens cannot be learnt from; take it out")

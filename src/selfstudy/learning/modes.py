@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from selfstudy.errors import ModelError
 from selfstudy.learning.optim import OptimSettings
 
 
@@ -20,8 +21,16 @@ def set_mode(model: nn.Module, settings: OptimSettings) -> None:
 
 @contextmanager
 def in_training(model: PreTrainedModel, settings: OptimSettings) -> Iterator[None]:
-    """Set a model up for training; afterwards it is in evaluation mode, as it was otherwise."""
+    """Set a model up for training; afterwards it is in evaluation mode, as it was otherwise.
+
+    Raises:
+        ModelError: It is to do what its architecture cannot.
+    """
     if settings.gradient_checkpointing:
+        if not model.supports_gradient_checkpointing:
+            raise ModelError(
+                f"{type(model).__name__} knows no gradient checkpointing; set gradient_checkpointing: false"
+            )
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     try:
         with (

@@ -156,10 +156,11 @@ class Preference:
             policy[:, 0], policy[:, 1], reference[:, 0], reference[:, 1], lengths[:, 0], lengths[:, 1]
         )
         with torch.no_grad():
-            reward = self.preference_loss.reward(policy, reference, lengths)
-            margins = reward[:, 0] - reward[:, 1]
-            correct = (margins > 0).float()
-            measured = (reward[:, 0], reward[:, 1], margins, correct, policy[:, 0], policy[:, 1])
+            chosen, rejected = (
+                self.preference_loss.reward(policy[:, i], reference[:, i], lengths[:, i]) for i in (0, 1)
+            )
+            margins = chosen - rejected
+            measured = (chosen, rejected, margins, (margins > 0).float(), policy[:, 0], policy[:, 1])
         return losses, dict(zip(METRICS, measured, strict=True))
 
 

@@ -97,7 +97,8 @@ def reference_flops(model: PreTrainedModel, groups: Sequence[Group]) -> int:
 def save_reference(path: Path, groups: Sequence[Group], sums: Tensor) -> None:
     """Write what :func:`reference_logps` returned, with a digest of the completions it belongs to."""
     with replacing(path) as temporary, as_os_error(path):
-        save_file({"logps": sums}, temporary, metadata={"groups": _digest(groups)})
+        # In one entry: several would be written in any order.
+        save_file({"logps": sums}, temporary, metadata={"sha256": f"{_digest(groups)} {_digest_of(sums)}"})
 
 
 def load_reference(path: Path, groups: Sequence[Group]) -> Tensor:
@@ -108,17 +109,24 @@ def load_reference(path: Path, groups: Sequence[Group]) -> Tensor:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            digest, sums = (file.metadata() or {}).get("groups"), file.get_tensor("logps")
+            said, sums = (file.metadata() or {}).get("sha256", ""), file.get_tensor("logps")
     except (OSError, SafetensorError) as error:
         raise StorageError(
             f"{path}: reference log-probabilities cannot be read ({error}); delete it and run again"
         ) from error
-    if digest != _digest(groups):
+    of_groups, _, of_sums = said.partition(" ")
+    if of_groups != _digest(groups):
         raise StorageError(
             f"{path}: these reference log-probabilities are of other completions; delete it and run again"
         )
     assert isinstance(sums, Tensor)
+    if of_sums != _digest_of(sums):
+        raise StorageError(f"{path}: these reference log-probabilities are damaged; delete it and run again")
     return sums
+
+
+def _digest_of(sums: Tensor) -> str:
+    return hashlib.sha256(sums.contiguous().numpy().tobytes()).hexdigest()
 
 
 def _digest(groups: Sequence[Group]) -> str:

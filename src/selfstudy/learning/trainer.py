@@ -264,7 +264,7 @@ def _step(run: _Run, step: int) -> Record:
     shown, losses = values[: 1 + len(sums)], values[1 + len(sums) :]
     if not all(map(math.isfinite, shown[:2])):  # in all processes
         raise _not_finite(run, step, batch, found.parts, losses, shown[0])
-    run.optimizer.step()
+    _update(run, trained)
     tokens, positions, flops = counts.tolist()
     return {
         "loss": shown[1],
@@ -276,6 +276,20 @@ def _step(run: _Run, step: int) -> Record:
         **dict(zip(found.metrics, shown[2:], strict=True)),
         **({"halved": 1} if run.tokens_per_batch < settings.tokens_per_batch else {}),
     }
+
+
+def _update(run: _Run, trained: Sequence[torch.nn.Parameter]) -> None:
+    """Move the weights; the first step makes room for the optimizer's moments, when all else has had its own."""
+    try:
+        run.optimizer.step()
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        count = sum(parameter.numel() for parameter in trained)
+        raise TrainingError(
+            f"memory is too small for the optimizer's two moments of {count:,} weights ({8 * count / 1e9:.1f} GB); set "
+            "lora, or take a smaller model"
+        ) from error
 
 
 def _add_up_gradients(trained: Sequence[torch.nn.Parameter], world: World) -> None:

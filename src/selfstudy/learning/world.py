@@ -130,6 +130,7 @@ def started(size: int, model: PreTrainedModel, device: str, follow: Follow) -> I
 
     Raises:
         SelfstudyError: Of another process, as it was there; or a TrainingError that says how that process ended.
+        RuntimeError: A fault of this package in another process, with its traceback.
     """
     if size == 1:
         yield World()

@@ -163,7 +163,7 @@ def placed(embedding: nn.Module, positions: Tensor) -> Iterator[None]:
     found: Any = embedding
 
     def forward(*_: Any, **__: Any) -> Tensor:
-        return F.embedding(positions[None] + found.offset, found.weight)
+        return F.embedding(positions[None] + getattr(found, "offset", 0), found.weight)  # Pegasus and Marian have none
 
     with _replaced(embedding, forward=forward):
         yield
@@ -228,7 +228,7 @@ def _bias_holder(stack: Any) -> nn.Module | None:
 
 
 def position_bias(attention: nn.Module, offsets: Tensor) -> Tensor:
-    """Return T5's bias (H, …) for looking at the token ``offsets`` (…) behind; before it where negative."""
+    """Return T5's bias (H, …) of ``offsets`` (…), the position that is looked at minus the one that looks."""
     holder: Any = attention
     buckets = holder._relative_position_bucket(
         offsets,

@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 
 from selfstudy.config import OUTSIDE_IDENTITY, Settings
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+_COUNT = TypeAdapter(Annotated[int, Field(ge=1)])
 
 
 def _device(value: Any) -> Any:
@@ -39,8 +42,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _counts(value: Any) -> bool:
-    return isinstance(value, int) and value > 0
+def _count(value: Any) -> int | None:
+    """Return the whole number that a setting will be read as; None where it will be refused, or is a word."""
+    try:
+        return _COUNT.validate_python(value)
+    except ValidationError:
+        return None
 
 
 class Compute(Settings):
@@ -48,7 +55,8 @@ class Compute(Settings):
 
     Attributes:
         device: ``auto`` takes a GPU where there is one.
-        dtype: Of the weights while sampling, and of the matrix products while training (master weights are float32).
+        dtype: Of the weights while sampling, and of the matrix products while training (master weights are float32; the
+            guard draws with them).
         devices: Processes that sample, on a GPU each (never more than there are) or on the CPU together; ``auto`` takes
             all GPUs, or as many processes as there are cores for ``threads``, where that is a number, or else one.
             Training has a number of its own, ``sft.devices``.
@@ -71,14 +79,13 @@ class Compute(Settings):
         if not isinstance(given, Mapping):
             return given
         said = {"device": "auto", "devices": 1, "threads": "auto", **given}
-        threads, devices = said["threads"], said["devices"]
-        if devices == "auto":
+        if said["devices"] == "auto":
             on_gpu = said["device"] in ("auto", "cuda") and torch.cuda.is_available()
-            said["devices"] = (
-                torch.cuda.device_count() if on_gpu else max(1, cores() // threads) if _counts(threads) else 1
-            )
-        if threads == "auto":
-            said["threads"] = max(1, cores() // said["devices"]) if _counts(said["devices"]) else 1
+            threads = _count(said["threads"])
+            said["devices"] = torch.cuda.device_count() if on_gpu else max(1, cores() // threads) if threads else 1
+        if said["threads"] == "auto":
+            devices = _count(said["devices"])
+            said["threads"] = max(1, cores() // devices) if devices else 1
         return said
 
     @property

@@ -96,6 +96,7 @@ def read_format(folder: Path) -> FormatSettings:
 
     Raises:
         ModelError: The file is damaged.
+        ConfigError: A value in it is wrong.
     """
     path = folder / FORMAT_FILE
     if not path.is_file():

@@ -11,7 +11,7 @@ import logging
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,10 +32,12 @@ from transformers.activations import NewGELUActivation
 from transformers.utils import logging as transformers_logging
 
 from selfstudy.errors import ModelError, listed
-from selfstudy.models.compute import DTYPES
+from selfstudy.models.compute import DTYPES, out_of_memory
 from selfstudy.models.tokenizers import Family
 from selfstudy.storage.atomic import as_os_error
 
+# What the library raises, too, where JSON is of another kind than it expects: a list in the place of a mapping.
+_WRONG_KIND = (TypeError, AttributeError, ZeroDivisionError)
 # One architecture under several names; its feed-forward sums leave float16's range.
 _OVERFLOWS_FLOAT16 = frozenset({"t5", "mt5", "umt5", "longt5"})
 # What a model is, as far as this package reads it: no model card, no history, no weights in other formats.
@@ -89,12 +91,17 @@ def load_config(path: Path) -> PreTrainedConfig:
             "name a folder that save_pretrained of transformers wrote"
         )
     try:
-        return AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+    except (*_WRONG_KIND, OSError, ValueError, KeyError, StrictDataclassError) as error:
         raise ModelError(
             f"{path}: config.json cannot be used: {_first_line(error)} (architectures that bring their own code are "
             "refused; transformers must know model_type)"
         ) from error
+    if getattr(config, "quantization_config", None) is not None:
+        raise ModelError(
+            f"{path}: its weights are quantised, and cannot be trained; take the model in bfloat16 or float32"
+        )
+    return config
 
 
 def load_model(path: Path, *, dtype: str = "float32", device: str = "cpu") -> PreTrainedModel:
@@ -111,6 +118,7 @@ def load_model(path: Path, *, dtype: str = "float32", device: str = "cpu") -> Pr
     """
     config = load_config(path)
     _check_dtype(config, dtype, str(path))
+    _check_generation_config(path)
     if missing := missing_weights(path):
         raise ModelError(f"{path}: {missing}")
     auto = AutoModelForSeq2SeqLM if family(config) == "seq2seq" else AutoModelForCausalLM
@@ -126,7 +134,7 @@ def load_model(path: Path, *, dtype: str = "float32", device: str = "cpu") -> Pr
                 ignore_mismatched_sizes=True,  # so that they are listed below instead of raised one by one
                 output_loading_info=True,
             )
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (*_WRONG_KIND, OSError, ValueError, KeyError, SafetensorError) as error:
         raise ModelError(f"{path}: the model cannot be loaded: {_first_line(error)}; fetch it again") from error
     # transformers fills such weights with random numbers and warns; a model that is partly noise must not train.
     wrong = sorted(map(str, (*info["missing_keys"], *info["mismatched_keys"])))
@@ -134,10 +142,49 @@ def load_model(path: Path, *, dtype: str = "float32", device: str = "cpu") -> Pr
         raise ModelError(
             f"{path}: weights are missing or do not fit config.json: {listed(wrong, 5)}; fetch the model again"
         )
+    # Other weights that it has no use for are its maker's business; of a layer that is missing, nobody would be told.
+    beyond = sorted(key for key in map(str, info["unexpected_keys"]) if _beyond(model, key))
+    if beyond:
+        raise ModelError(
+            f"{path}: config.json has fewer layers than there are weights for, such as {listed(beyond, 5)}; fetch the "
+            "model again"
+        )
     model.generation_config = plain_generation_config(model)
     keep_untied(model)
     fuse_activations(model)
-    return cast(PreTrainedModel, model.eval().to(device))
+    try:
+        return cast(PreTrainedModel, model.eval().to(device))
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise ModelError(
+            f"{path}: memory of {device} is too small for its {model.num_parameters():,} weights in {dtype}; take a "
+            "smaller model, or set compute.device: cpu"
+        ) from error
+
+
+def _check_generation_config(path: Path) -> None:
+    """Refuse a damaged one: the library would do without, and a completion end elsewhere, or never."""
+    file = path / "generation_config.json"
+    try:
+        found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        stop = found.get("eos_token_id")
+    except (ValueError, AttributeError) as error:
+        raise ModelError(f"{file}: cannot be read ({error}); fetch it again, or remove it") from None
+    tokens = stop if isinstance(stop, list) else [stop]
+    if stop is not None and not (tokens and all(type(token) is int for token in tokens)):
+        raise ModelError(f"{file}: eos_token_id is {stop!r:.80}, not a token's number or a list of them; mend it")
+
+
+def _beyond(model: PreTrainedModel, key: str) -> bool:
+    """Say whether a weight is of a layer behind the last that a model has."""
+    for number in re.finditer(r"\.(\d+)\.", key):
+        for name in (key[: number.start()], f"{model.base_model_prefix}.{key[: number.start()]}"):
+            with suppress(AttributeError):
+                layers = model.get_submodule(name)
+                if isinstance(layers, nn.ModuleList) and int(number[1]) >= len(layers):
+                    return True
+    return False
 
 
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
@@ -148,7 +195,7 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (*_WRONG_KIND, OSError, ValueError, KeyError, ImportError) as error:
         alone = not (path / "tokenizer.json").is_file() and any((path / name).is_file() for name in _SENTENCEPIECE)
         remedy = "pip install sentencepiece protobuf" if alone else "tokenizer.json belongs beside the weights"
         raise ModelError(f"{path}: the tokenizer cannot be loaded: {_first_line(error)} ({remedy})") from error

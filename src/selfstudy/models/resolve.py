@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ def resolve(name: str, *, download: bool = True) -> Resolved:
         return Resolved(name, "folder", packaged[name])
     if name in PRESETS:
         return Resolved(name, "preset", None)
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))  # Path's own raises where there is no such user
     if folder.is_dir():
         return Resolved(name, "folder", folder.resolve())
     match = _HUB_ID.fullmatch(name)

@@ -22,9 +22,12 @@ def stacks(model: PreTrainedModel) -> tuple[Stack, Stack | None]:
     looked_up = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     looked_up.add(id(output.weight))
     for name, parameter in model.named_parameters():  # LoRA's own matrices among them
-        if parameter.ndim == 2 and id(parameter) not in looked_up:
+        if parameter.ndim in (2, 3) and id(parameter) not in looked_up:
             of_prompt = id(parameter) in encoding or any(part in name for part in _OF_PROMPT)
-            parameters["encoder" if of_prompt else "decoder"] += parameter.numel()
+            # Three dimensions are those of experts, of which a token sees a few.
+            experts = parameter.shape[0] if parameter.ndim == 3 else 1
+            seen = getattr(config, "num_experts_per_tok", experts) if parameter.ndim == 3 else 1
+            parameters["encoder" if of_prompt else "decoder"] += parameter.numel() * seen // experts
     heads = getattr(config, "num_heads", None) or getattr(config, "decoder_attention_heads", config.num_attention_heads)
     size = getattr(config, "d_kv", None) or getattr(config, "head_dim", None) or config.hidden_size // heads
     decoder = Stack(parameters["decoder"], decoder_layers(model), heads * size, output.weight.numel())

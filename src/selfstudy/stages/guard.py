@@ -75,6 +75,11 @@ class Guard:
     ctx: Context
 
     @property
+    def degraded(self) -> bool:
+        """Whether memory was too small for a look, so that it was drawn in smaller batches."""
+        return any(look.get("degraded", False) for look in self._looks())
+
+    @property
     def flops(self) -> int:
         """Operations of all looks."""
         return sum(look["flops"] for look in self._looks())
@@ -96,6 +101,7 @@ class Guard:
         by_id = {problem.id: problem for problem in self.problems}
         right: dict[str, list[Completion]] = {}
         count = 0
+        halved = self.solver.halved
         samples = self.solver.draw(requests)
         verdicts = self.judge((by_id[sample.problem_id], sample) for sample in samples)
         for sample, verdict in zip(samples, verdicts, strict=True):
@@ -109,7 +115,8 @@ class Guard:
             "accuracy": count / len(requests) / self.settings.samples,
             "flops": self.solver.flops(requests, samples),
         }
-        look = {**seen, "distinct": distinct}
+        degraded = {"degraded": True} if self.solver.halved > halved else {}
+        look = {**seen, "distinct": distinct, **degraded}
         if step == 0 or look is _best([*looks, look]):
             self._weights(step).parent.mkdir(exist_ok=True)
             with replacing(self._weights(step)) as temporary, as_os_error(self._weights(step)):

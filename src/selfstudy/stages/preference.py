@@ -161,6 +161,7 @@ class Preference(Stage):
                 guard.score(facts.steps)
                 metrics["guard"] = guard.decide()
                 metrics["flops"] += guard.flops
+                metrics |= {"degraded": True} if guard.degraded else {}
         if adapter is not None:
             adapter.merge(out)
         return metrics
