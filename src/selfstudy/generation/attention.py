@@ -24,7 +24,7 @@ class Partial(NamedTuple):
     out: Tensor
     logsum: Tensor
 
-    def flat(self, where: Tensor) -> Partial:
+    def unpadded(self, where: Tensor) -> Partial:
         """Return entries ``where`` (N,) of the first two dimensions laid behind each other."""
         return Partial(self.out.flatten(0, 1).index_select(0, where), self.logsum.flatten(0, 1).index_select(0, where))
 
@@ -156,13 +156,13 @@ class Prefill:
         cache: Takes a prompt's keys and values in its slot.
         slots: (P,) where the prompts go.
         padded: (P, L) flat index of each prompt's tokens; anything behind its end.
-        flat: (N,) where in the flattened (P, L) each token stands.
+        unpadded: (N,) where in the flattened (P, L) each token stands.
     """
 
     cache: Cache
     slots: Tensor
     padded: Tensor
-    flat: Tensor
+    unpadded: Tensor
     biases: dict[int | None, Tensor] = field(default_factory=dict)
 
     def attend(self, call: Call) -> Tensor:
@@ -180,12 +180,12 @@ class Prefill:
         values[self.slots, :, :length] = value
         query = _laid_out(call.query[0].transpose(0, 1), self.padded)
         if call.softcap is not None:
-            return over(call, query, key, value, bias).flat(self.flat).out[None]
+            return over(call, query, key, value, bias).unpadded(self.unpadded).out[None]
         # The scores of a long prompt are too many to be held at once.
         out = F.scaled_dot_product_attention(
             query.transpose(1, 2), key, value, attn_mask=bias, scale=call.scaling, enable_gqa=True
         )
-        return out.transpose(1, 2).flatten(0, 1).index_select(0, self.flat)[None]
+        return out.transpose(1, 2).flatten(0, 1).index_select(0, self.unpadded)[None]
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ class Prompts:
     Attributes:
         cache: Keys and values of the prompts.
         padded: (P, M) the rows that look at each prompt; anything behind the end.
-        flat: (S,) where in the flattened (P, M) each row stands.
+        unpadded: (S,) where in the flattened (P, M) each row stands.
         lengths: (P,) tokens of each prompt.
         longest: T, of the prompts that anyone looks at; at least 1.
         positions: (S,) or longer, of the rows' last tokens, counted from the beginning of their prompts.
@@ -204,7 +204,7 @@ class Prompts:
 
     cache: Cache
     padded: Tensor
-    flat: Tensor
+    unpadded: Tensor
     lengths: Tensor
     longest: int
     positions: Tensor
@@ -219,7 +219,7 @@ class Prompts:
             how = (self.positions[self.padded], call.window, query.dtype)
             bias = self.biases[call.window] = prompt_bias(self.lengths, self.longest, *how)
         queries = _laid_out(query, self.padded)
-        return over(call, queries, keys[:used, :, near], values[:used, :, near], bias).flat(self.flat)
+        return over(call, queries, keys[:used, :, near], values[:used, :, near], bias).unpadded(self.unpadded)
 
 
 class Band(NamedTuple):
@@ -293,13 +293,13 @@ class Chunk:
     Attributes:
         seen: What they look at.
         padded: (R, C) flat index of the rows' tokens; anything behind the end.
-        flat: (E,) where in the flattened (R, C) each of the E tokens stands.
+        unpadded: (E,) where in the flattened (R, C) each of the E tokens stands.
         biases: Kept for the layers to come.
     """
 
     seen: tuple[Seen, ...]
     padded: Tensor
-    flat: Tensor
+    unpadded: Tensor
     biases: dict[int | None, Tensor] = field(default_factory=dict)
 
     def attend(self, call: Call, query: Tensor) -> Tensor:
@@ -313,7 +313,7 @@ class Chunk:
             self.biases[call.window] = bias
         copies = [seen.cache.some(call, seen.slots, seen.longest) for seen in self.seen]
         keys, values = (part[0] if len(part) == 1 else torch.cat(part, 2) for part in zip(*copies, strict=True))
-        return over(call, _laid_out(query, self.padded), keys, values, bias).flat(self.flat).out
+        return over(call, _laid_out(query, self.padded), keys, values, bias).unpadded(self.unpadded).out
 
 
 @dataclass(frozen=True)
@@ -346,7 +346,7 @@ class Decode:
             keys, values = self.cache.of(call.module, call.key, call.value)
             keys[self.slots, :, self.positions] = call.key[0].transpose(0, 1)
             values[self.slots, :, self.positions] = call.value[0].transpose(0, 1)
-        last = query[: len(self.prompts.flat)]
+        last = query[: len(self.prompts.unpadded)]
         if call.module in self.cross_modules:
             out = self.prompts.attend(call, last).out
         elif self.cross_modules:

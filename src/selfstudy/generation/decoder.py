@@ -31,7 +31,7 @@ from selfstudy.generation.attention import (
     causal_bias,
     prompt_bias,
 )
-from selfstudy.models.attention import Step, attending, flat, parts_of, position_bias
+from selfstudy.models.attention import Step, attending, attending_flat, parts_of, position_bias
 from selfstudy.models.plain import decoder_start, evaluating
 
 Ints = npt.NDArray[np.int64]
@@ -107,9 +107,9 @@ class Decoder:
             return
         owner = np.repeat(np.arange(len(prompts)), lengths)
         positions = np.concatenate([np.arange(n) for n in lengths])
-        padded, flat = _group(owner, positions, len(prompts), int(lengths.max()))
+        padded, unpadded = _group(owner, positions, len(prompts), int(lengths.max()))
         ids = np.concatenate([np.asarray(prompt, np.int64) for prompt in prompts])
-        at = self._to_device(ids, np.asarray(slots), padded, flat, positions)
+        at = self._to_device(ids, np.asarray(slots), padded, unpadded, positions)
         if self._start is not None:
             self._encode(at[0][at[2]], torch.as_tensor(lengths, device=self.model.device), at[1])
         else:
@@ -141,10 +141,10 @@ class Decoder:
         chunk_slots, chunk_positions = slot_of[len(rows) :], position_of[len(rows) :]
         if chunk_slots.size:
             parts += _chunks(chunk_slots, chunk_positions, len(rows), prompt_of)
-        token_ids, own, at, behind_prompt, prompt_lengths, padded, flat, *chunked = self._to_device(*parts)
+        token_ids, own, at, behind_prompt, prompt_lengths, padded, unpadded, *chunked = self._to_device(*parts)
         longest_prompt = int(lengths[users > 0].max(initial=1))
         looks = (
-            Prompts(self.prompts, padded, flat, prompt_lengths, longest_prompt, behind_prompt),
+            Prompts(self.prompts, padded, unpadded, prompt_lengths, longest_prompt, behind_prompt),
             Rows(self.cache, _bands(position_of[: len(rows)] + 1), at, self._table),
         )
         chunks = None
@@ -168,7 +168,7 @@ class Decoder:
         self, chunked: Sequence[Tensor], prompt_lengths: Tensor, longest_prompt: int, longest: int
     ) -> tuple[Chunk, Chunk]:
         """Return how chunks attend to prompts alone, and elsewhere, given the arrays of :func:`_chunks`."""
-        rows, prompts, padded, positions, flat = chunked
+        rows, prompts, padded, positions, unpadded = chunked
         lengths = prompt_lengths[prompts]
         past = 0 if self._cross else lengths[:, None]
 
@@ -180,7 +180,7 @@ class Decoder:
 
         prompt = Seen(self.prompts, prompts, longest_prompt, at_prompts)
         row = Seen(self.cache, rows, longest, at_rows)
-        return Chunk((prompt,), padded, flat), Chunk((row,) if self._cross else (prompt, row), padded, flat)
+        return Chunk((prompt,), padded, unpadded), Chunk((row,) if self._cross else (prompt, row), padded, unpadded)
 
     def _forward(self, step: Step, keep: int, **inputs: Any) -> Tensor:
         def narrow(_: nn.Module, hidden: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -223,7 +223,7 @@ class Decoder:
 @contextmanager
 def ragged(model: PreTrainedModel) -> Iterator[None]:
     """Let a model attend as this engine does, in evaluation mode and without gradients; restore it afterwards."""
-    with flat(model), evaluating(model):
+    with attending_flat(model), evaluating(model):
         yield
 
 
@@ -261,10 +261,10 @@ class _Layers:
 
 def _group(owner: Ints, rank: Ints, groups: int, width: int) -> tuple[Ints, Ints]:
     """Return the flat index (groups, width) of each group's tokens, 0 behind its end, and where in it each stands."""
-    flat = owner * width + rank
+    unpadded = owner * width + rank
     padded = np.zeros(groups * width, np.int64)
-    padded[flat] = np.arange(len(owner))
-    return padded.reshape(groups, width), flat
+    padded[unpadded] = np.arange(len(owner))
+    return padded.reshape(groups, width), unpadded
 
 
 def _ranks(owner: Ints, counts: Ints) -> Ints:
@@ -297,7 +297,7 @@ def _chunks(slots: Ints, positions: Ints, first: int, prompt_of: Ints) -> list[I
     """
     rows, owner, counts = np.unique(slots, return_inverse=True, return_counts=True)
     rank = np.arange(len(slots)) - np.repeat(np.cumsum(counts) - counts, counts)
-    padded, flat = _group(owner, rank, len(rows), int(counts.max()))
+    padded, unpadded = _group(owner, rank, len(rows), int(counts.max()))
     padded_positions = np.zeros(padded.shape, np.int64)
-    padded_positions.ravel()[flat] = positions
-    return [rows, prompt_of[rows], padded + first, padded_positions, flat]
+    padded_positions.ravel()[unpadded] = positions
+    return [rows, prompt_of[rows], padded + first, padded_positions, unpadded]

@@ -22,8 +22,8 @@ from selfstudy.models.attention import (
     HIDDEN,
     OTHERS,
     Step,
+    attending_flat,
     check_window,
-    flat,
     noting_windows,
     parts_of,
     placed,
@@ -70,7 +70,7 @@ def logprobs(model: PreTrainedModel, groups: Sequence[Group], *, chunk: int | No
 
     Args:
         model: Its training mode decides about dropout. With gradient checkpointing the backward pass runs the model
-            again, so that both passes must be within one :func:`~selfstudy.models.attention.flat`.
+            again, so that both passes must be within one :func:`~selfstudy.models.attention.attending_flat`.
         groups: Whose completions.
         chunk: Labels whose logits are in memory at a time; None: as many as take 128 MiB.
 
@@ -80,13 +80,13 @@ def logprobs(model: PreTrainedModel, groups: Sequence[Group], *, chunk: int | No
     """
     batch = collate(groups, decoder_start(model)).to(model.device)
     entry = getattr(model, ENTRY, None) or partial(label_logps, model)
-    with flat(model, encoder=True):
+    with attending_flat(model, encoder=True):
         logps = entry(batch, chunk)
     return CompletionLogps(logps * batch.counted, batch.lengths, batch.owner, batch.positions)
 
 
 def label_logps(model: PreTrainedModel, batch: Batch, chunk: int | None) -> Tensor:
-    """Run a model within :func:`~selfstudy.models.attention.flat`; return (N,) its labels' log-probabilities.
+    """Run a model within :func:`~selfstudy.models.attention.attending_flat`; return (N,) its labels' log-probabilities.
 
     A model that is sharded over processes is whole only within this function.
     """

@@ -25,7 +25,7 @@ from selfstudy.learning.order import Order
 from selfstudy.learning.sharding import shard, unshard, whole
 from selfstudy.learning.train_log import Record, TrainLog
 from selfstudy.learning.world import World, started
-from selfstudy.models.attention import flat
+from selfstudy.models.attention import attending_flat
 from selfstudy.models.compute import Compute, out_of_memory
 from selfstudy.models.load import family
 from selfstudy.models.lora import Adapter
@@ -339,7 +339,7 @@ def _accumulate(run: _Run, step: int, batch: Sequence[int]) -> tuple[_Sums | Non
         groups, rows = select(objective.groups, [objective.items[index] for index in part])
         torch.manual_seed(derive(run.job.seed, "dropout", step, number, *([world.rank] if world.rank else [])))
         try:
-            with flat(model, encoder=True):  # gradient checkpointing attends once more in the backward pass
+            with attending_flat(model, encoder=True):  # gradient checkpointing attends once more in the backward pass
                 with autocast(run.job.compute):
                     logps = logprobs(model, groups)
                 loss, measured = objective.loss(logps, rows, part, total)

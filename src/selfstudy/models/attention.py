@@ -108,7 +108,7 @@ def noting_windows() -> Iterator[set[int]]:
 
 
 @contextmanager
-def flat(model: PreTrainedModel, *, encoder: bool = False) -> Iterator[None]:
+def attending_flat(model: PreTrainedModel, *, encoder: bool = False) -> Iterator[None]:
     """Let a model attend through :func:`flat_attention`; restore it afterwards. May be nested.
 
     Args:
