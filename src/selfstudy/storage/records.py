@@ -44,10 +44,10 @@ def write_records(path: Path, records: Iterable[object]) -> int:
 
 
 @contextmanager
-def appending_records(path: Path, kind: type) -> Iterator[tuple[int, Callable[[object], object]]]:
+def appending_records(path: Path, kind: type) -> Iterator[tuple[int, Callable[[object], None]]]:
     """Yield how many whole records an attempt that was cut short left in a file, and what takes in those behind them.
 
-    The file is flushed at the end, and what has been written stays whatever happens before.
+    What has been taken in stays, whatever happens next. The file is flushed at the end.
     """
     count = size = 0
     if path.is_file():
@@ -57,10 +57,16 @@ def appending_records(path: Path, kind: type) -> Iterator[tuple[int, Callable[[o
                     break
                 _decode(line, kind, "")
                 count, size = count + 1, size + len(line)
-    with path.open("ab") as file:
+    # Without a buffer: after a failed write (a full disk) it would write again what may already be there.
+    with path.open("ab", buffering=0) as file:
         file.truncate(size)
-        yield count, lambda record: file.write(f"{_encode(record)}\n".encode("ascii"))
-        file.flush()
+
+        def write(record: object) -> None:
+            line = memoryview(f"{_encode(record)}\n".encode("ascii"))
+            while line:
+                line = line[file.write(line) :]
+
+        yield count, write
         os.fsync(file.fileno())
 
 
