@@ -58,16 +58,16 @@ def appending_records(path: Path, kind: type) -> Iterator[tuple[int, Callable[[o
                 _decode(line, kind, "")
                 count, size = count + 1, size + len(line)
     # Without a buffer: after a failed write (a full disk) it would write again what may already be there.
-    with path.open("ab", buffering=0) as file:
-        file.truncate(size)
+    with path.open("ab", buffering=0) as end:
+        end.truncate(size)
 
         def write(record: object) -> None:
             line = memoryview(f"{_encode(record)}\n".encode("ascii"))
             while line:
-                line = line[file.write(line) :]
+                line = line[end.write(line) :]
 
         yield count, write
-        os.fsync(file.fileno())
+        os.fsync(end.fileno())
 
 
 def read_records(path: Path, kind: type[T]) -> Iterator[T]:
