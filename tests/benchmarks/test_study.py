@@ -75,7 +75,7 @@ def nothing_is_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("nothing_is_run")
 def test_the_page_shows_what_is_kept(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Each table of the study in docs/results.md is printed again from what its runs left, none of which is run."""
-    _compare(study.main, "python benchmarks/study.py ", monkeypatch, capsys)
+    _compare(study.main, "python benchmarks/study.py", monkeypatch, capsys)
 
 
 @pytest.mark.usefixtures("nothing_is_run", "data")
@@ -83,7 +83,7 @@ def test_the_page_shows_what_is_kept_of_real_problems(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """So is what real problems gave."""
-    _compare(real_problems.main, "SELFSTUDY_DATA=… python benchmarks/real_problems.py ", monkeypatch, capsys)
+    _compare(real_problems.main, "SELFSTUDY_DATA=… python benchmarks/real_problems.py", monkeypatch, capsys)
 
 
 def _compare(
