@@ -7,13 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfstudy.learning.groups import Group
+from selfstudy.learning.groups import Item
 from selfstudy.learning.losses import FAMILY, PreferenceLoss, default_loss, load_loss
 from selfstudy.learning.losses.dpo import Dpo
 from selfstudy.learning.losses.ipo import Ipo
 from selfstudy.learning.losses.simpo import Simpo
 from selfstudy.learning.objectives import Preference
 from selfstudy.plugins import available, parse_spec
+from selfstudy.types import Group
 
 logp = st.floats(-50, 0)
 
@@ -138,7 +139,7 @@ def test_a_loss_of_ones_own_gets_one_value_for_each_pair():
             return super().reward(policy, reference, lengths)
 
     groups = (Group("p", (1,), ((2, 3), (4,), (5,))),)
-    objective = Preference(groups, ((0, (0, 1)), (0, (2, 1))), torch.zeros(3), Noting())
+    objective = Preference(groups, (Item(0, (0, 1)), Item(0, (2, 1))), torch.zeros(3), Noting())
     found = objective.measure(torch.tensor([-1.0, -2.0, -4.0]))
     assert shapes == {(2,)}
     assert found["rewards/chosen"] == pytest.approx(0.1 * (-1 - 4) / 2)
