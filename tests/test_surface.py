@@ -32,10 +32,15 @@ def test_each_name_says_what_it_is_and_is_on_the_page(name: str) -> None:
 @pytest.mark.parametrize("name", selfstudy.__all__)
 def test_each_public_part_says_what_it_is(name: str) -> None:
     offered = getattr(selfstudy, name)
-    if inspect.isclass(offered):
-        own = [value for key, value in vars(offered).items() if not key.startswith("_")]
-        methods = [value for value in own if inspect.isfunction(value) or isinstance(value, property)]
-        assert all(inspect.getdoc(method) for method in methods)
+    said = inspect.getdoc(offered) or ""
+    assert said
+    if inspect.isfunction(offered):
+        unsaid = [each for each in inspect.signature(offered).parameters if f"\n    {each}: " not in said]
+        assert not unsaid
+        return
+    own = [value for key, value in vars(offered).items() if not key.startswith("_")]
+    methods = [value for value in own if inspect.isfunction(value) or isinstance(value, property)]
+    assert all(inspect.getdoc(method) for method in methods)
 
 
 def test_the_page_lists_nothing_that_is_not_offered() -> None:

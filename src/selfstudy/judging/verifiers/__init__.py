@@ -45,7 +45,10 @@ class Verifier(Settings, ABC):
 
 
 def load_verifier(verifier: PluginSpec | str | Mapping[str, Any]) -> Verifier:
-    """Make a verifier from what a config says of it: ``numeric``, ``{"name": "./clock.py", "minutes": 5}``.
+    """Make a verifier from what a config says of it.
+
+    Args:
+        verifier: A name or more, such as ``numeric`` or ``{"name": "./clock.py", "minutes": 5}``.
 
     Raises:
         ValueError: There is none of that name, or a setting is wrong; says what there is.
