@@ -74,7 +74,10 @@ def main() -> None:
     print("\nSolved problems that the model with MsAT needs to be as good as the other:\n")
     curves = [[fmean(found["accuracy"][str(solved)]) for solved in SOLVED] for found in (first, second)]
     needed = [_needed(curves[0], score) for score in curves[1]]
-    shares = [f"{count:.0f} ({count / solved:.2f})" for count, solved in zip(needed, SOLVED, strict=True)]
+    shares = [
+        f"{count:.0f} ({count / solved:.2f})" if count < math.inf else f"more than {SOLVED[-1]}"
+        for count, solved in zip(needed, SOLVED, strict=True)
+    ]
     print(markdown(["without", *map(str, SOLVED)], [["with (share)", *shares]]))
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import kept
+import msat
 import numpy as np
 import pytest
 import real_problems
@@ -84,6 +85,14 @@ def test_the_page_shows_what_is_kept_of_real_problems(
 ) -> None:
     """So is what real problems gave."""
     _compare(real_problems.main, "SELFSTUDY_DATA=… python benchmarks/real_problems.py", monkeypatch, capsys)
+
+
+@pytest.mark.usefixtures("nothing_is_run")
+def test_the_page_shows_what_is_kept_of_msat(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So is what MsAT is worth in pretraining."""
+    _compare(msat.main, "python benchmarks/msat.py", monkeypatch, capsys)
 
 
 def _compare(
