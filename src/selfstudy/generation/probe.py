@@ -12,8 +12,7 @@ from transformers import PreTrainedModel
 
 from selfstudy.errors import ModelError
 from selfstudy.generation.decoder import Decoder, ragged
-from selfstudy.models.attention import OTHERS, noting_windows
-from selfstudy.models.compute import out_of_memory
+from selfstudy.models.attention import OTHERS, naming_failures, noting_windows
 from selfstudy.models.plain import evaluating, plain_logits
 from selfstudy.models.stacks import decoder_layers
 
@@ -56,16 +55,9 @@ def probe(model: PreTrainedModel) -> Facts:
     )
     with evaluating(model):
         alone = torch.stack([_plain(model, p, c) for p, c in zip(prompts, completions, strict=True)])
-    try:
-        with ragged(model), noting_windows() as windows:
-            decoder = Decoder(model, rows=2, prompts=2, prompt_length=11, length=13)
-            together = _decode(decoder, prompts, completions)
-    except (RuntimeError, TypeError, AttributeError, ValueError) as fault:
-        if out_of_memory(fault):
-            raise
-        raise ModelError(
-            f"{type(model).__name__}: a flat list of tokens makes it fail ({type(fault).__name__}: {fault}); {OTHERS}"
-        ) from fault
+    with naming_failures(model), ragged(model), noting_windows() as windows:
+        decoder = Decoder(model, rows=2, prompts=2, prompt_length=11, length=13)
+        together = _decode(decoder, prompts, completions)
     error = ((together - alone).norm() / alone.norm()).item()
     if not error <= _TOLERANCE.get(model.dtype, 1e-3):
         raise ModelError(

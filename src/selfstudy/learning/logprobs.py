@@ -24,12 +24,13 @@ from selfstudy.models.attention import (
     Step,
     attending_flat,
     check_window,
+    naming_failures,
     noting_windows,
     parts_of,
     placed,
     position_bias,
 )
-from selfstudy.models.compute import Compute, out_of_memory
+from selfstudy.models.compute import Compute
 from selfstudy.models.load import family, position_limit
 from selfstudy.models.plain import decoder_start, evaluating, plain_logprobs
 from selfstudy.types import Group
@@ -230,16 +231,10 @@ def check_logprobs(model: PreTrainedModel, tolerance: float = 2e-3) -> bool:
     groups = [Group("probe-1", draw(7), (draw(5), draw(1), draw(9))), Group("probe-2", draw(3), (draw(4),))]
     with evaluating(model):
         alone = torch.cat([plain_logprobs(model, group.prompt_ids, c) for group in groups for c in group.completions])
-        try:
+        with naming_failures(model):
             with noting_windows() as windows:
                 together = logprobs(model, groups).logps
             chunked = logprobs(model, groups, chunk=4).logps
-        except (RuntimeError, TypeError, AttributeError, ValueError) as fault:
-            if out_of_memory(fault):
-                raise
-            raise ModelError(
-                f"{_name(model)}: a flat list of tokens makes it fail ({type(fault).__name__}: {fault}); {OTHERS}"
-            ) from fault
     difference = max((together - alone).abs().max().item(), (chunked - alone).abs().max().item())
     if not difference <= tolerance:
         raise ModelError(

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from transformers import AttentionInterface, PreTrainedModel
 
 from selfstudy.errors import ModelError
+from selfstudy.models.compute import out_of_memory
 from selfstudy.models.load import family
 
 # What to do with a model that attends in a way of its own.
@@ -134,6 +135,19 @@ def attending_flat(model: PreTrainedModel, *, encoder: bool = False) -> Iterator
             for attention in biased:
                 stack.enter_context(_without_bias(attention))
         yield
+
+
+@contextmanager
+def naming_failures(model: PreTrainedModel) -> Iterator[None]:
+    """Raise a :class:`ModelError` that names the architecture where a forward pass fails; not where memory runs out."""
+    try:
+        yield
+    except (RuntimeError, TypeError, AttributeError, ValueError) as fault:
+        if out_of_memory(fault):
+            raise
+        raise ModelError(
+            f"{type(model).__name__}: a flat list of tokens makes it fail ({type(fault).__name__}: {fault}); {OTHERS}"
+        ) from fault
 
 
 @contextmanager
