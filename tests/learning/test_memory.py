@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from selfstudy.errors import TrainingError
-from selfstudy.learning import trainer as trainer_module
+from selfstudy.learning import step as step_module
 from selfstudy.learning.logprobs import logprobs
 from selfstudy.learning.trainer import train
 from tests.learning.conftest import KILLED, as_bytes, dpo, make_model, settings, sft
@@ -45,7 +45,7 @@ def test_where_memory_runs_out_steps_are_split_and_come_to_the_same(tmp_path, ct
         objective = sft() if kind == "sft" else dpo(model, compute, ctx)
         (tmp_path / name).mkdir()
         if name == "little":
-            monkeypatch.setattr(trainer_module, "logprobs", little_memory)
+            monkeypatch.setattr(step_module, "logprobs", little_memory)
         plan = settings(tokens_per_batch=150, batch_size=12, dropout="off")
         facts = train(model, objective, plan, compute=compute, seed=0, workdir=tmp_path / name, ctx=ctx)
         lines = [json.loads(line) for line in (tmp_path / name / "train_log.jsonl").read_text().splitlines()]
@@ -88,14 +88,14 @@ def test_resumed_after_memory_ran_out_once_equals_straight(tmp_path, make_ctx, c
         return short
 
     enough = run(tmp_path / "enough")
-    monkeypatch.setattr(trainer_module, "logprobs", once_short([]))
+    monkeypatch.setattr(step_module, "logprobs", once_short([]))
     straight = run(tmp_path / "straight")
     assert straight[2].halved == 4
     assert straight[1] != enough[1]
-    monkeypatch.setattr(trainer_module, "logprobs", once_short([]))
+    monkeypatch.setattr(step_module, "logprobs", once_short([]))
     with pytest.raises(RuntimeError, match="killed"):
         run(tmp_path / "killed", kill_after=4)
-    monkeypatch.setattr(trainer_module, "logprobs", logprobs)
+    monkeypatch.setattr(step_module, "logprobs", logprobs)
     assert run(tmp_path / "killed") == straight
 
 
@@ -105,7 +105,7 @@ def test_what_no_split_makes_small_enough_is_named(tmp_path, ctx, compute, monke
             raise MemoryError
         return logprobs(model, groups)
 
-    monkeypatch.setattr(trainer_module, "logprobs", no_memory)
+    monkeypatch.setattr(step_module, "logprobs", no_memory)
     with pytest.raises(TrainingError, match=r"^p/2: memory is too small to learn from \d+ tokens at once"):
         train(
             make_model("causal"),
