@@ -64,6 +64,14 @@ def test_the_loop_runs_and_its_parts_fit_together(
     assert set(second) == {"run_started", "step_skipped", "round", "run_finished"}
 
 
+def test_each_number_of_a_step_is_explained(small: Callable[..., str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "numbers.md").read_text()
+    results = selfstudy.run(small("causal"), quiet=True)
+    shown = {name for step in results.steps if step.artifact for name in step.artifact.metrics()}
+    assert len(shown) > 40
+    assert {name for name in shown if f"`{name}`" not in page} == set()
+
+
 def test_what_is_asked_of_a_finished_run(small: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
     selfstudy.run(small("causal"), quiet=True)
     show_status("causal", ROOT)
