@@ -115,6 +115,19 @@ def test_a_missing_file_is_refused(write, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("verifier", "message"),
+    [
+        ("numrc", r"unknown name 'numrc'; did you mean 'numeric'\?"),
+        ("./none.py", r"no plug-in file \./none.py"),
+        ({"name": "numeric", "tolerence": 1}, "numeric: tolerence is not a setting; did you mean 'tolerance'"),
+    ],
+)
+def test_a_verifier_that_there_is_not_is_a_mistake_in_what_was_asked(verifier: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_verifier(verifier)
+
+
+@pytest.mark.parametrize(
     ("source", "message"),
     [
         (

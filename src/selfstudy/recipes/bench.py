@@ -78,6 +78,7 @@ class Bench:
         """Train a base model, created where the config names a preset."""
         c = self.config
         assert c.pretraining is not None
+        self.problems()  # first: what cannot be measured is refused before any compute
         base: Step | Leaf | None = self.model
         if base is None:
             shape = {"preset": c.model, "vocab_size": c.vocab_size, "format": c.prompt, "seed": c.seed}

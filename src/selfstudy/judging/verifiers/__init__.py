@@ -10,6 +10,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BeforeValidator
 
 from selfstudy.config import Settings
+from selfstudy.errors import ConfigError
 from selfstudy.plugins import PluginSpec, load, parse_spec
 from selfstudy.types import Outcome, Problem
 
@@ -51,10 +52,14 @@ def load_verifier(verifier: PluginSpec | str | Mapping[str, Any]) -> Verifier:
         verifier: A name or more, such as ``numeric`` or ``{"name": "./clock.py", "minutes": 5}``.
 
     Raises:
-        ValueError: There is none of that name, or a setting is wrong; says what there is.
+        ConfigError: There is none of that name, or a setting is wrong; says what there is.
         PluginError: The file cannot be imported, or its class is no verifier.
     """
-    return load(FAMILY, parse_spec(FAMILY, verifier), Verifier)
+    try:
+        spec = parse_spec(FAMILY, verifier)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    return load(FAMILY, spec, Verifier)
 
 
 def default_verifier() -> PluginSpec:
