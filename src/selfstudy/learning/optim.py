@@ -40,7 +40,7 @@ class OptimSettings(Settings):
         devices: Processes that share each step, on a GPU each or on the CPU together, ``compute.threads``
             each; their number changes the order of sums.
         sharding: ``fsdp`` spreads weights, gradients and optimizer state over ``devices``, for models that do not fit
-            on one; it needs ``guard: off``. Untested on several GPUs so far.
+            on one; it needs ``guard: off``. No GPU has run it yet.
         dropout: ``model`` uses what the model's config says, ``off`` none.
         gradient_checkpointing: Compute activations twice instead of keeping them.
         lora: Train small matrices instead of the weights, and merge them in at the end; ``null`` trains the weights.

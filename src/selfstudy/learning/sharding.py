@@ -1,6 +1,6 @@
 """FSDP: weights, gradients and optimizer state are spread over the processes of a training.
 
-Tested with two processes on a CPU; no machine with several GPUs has run it yet.
+Tested with two processes on a CPU; no GPU has run it yet.
 """
 
 from __future__ import annotations
