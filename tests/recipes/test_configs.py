@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast
+from tokenizers import processors
 
 import selfstudy
 from selfstudy.config import load_tree, packaged_configs
@@ -19,7 +18,7 @@ from selfstudy.recipes.config import Config
 from selfstudy.recipes.prepare import prepare
 from selfstudy.storage.records import read_records
 from selfstudy.types import Pair, Problem
-from tests.fakes import BRACKET_CORPUS, llama_tokenizer, tiny_llama, tiny_t5
+from tests.fakes import llama_tokenizer, sentencepiece_tokenizer, tiny_llama, tiny_t5
 from tests.stages.builders import read_lines, taught_to_end
 from tests.system.conftest import PARITY
 
@@ -145,21 +144,10 @@ def test_with_the_data_there_all_but_the_model_is_known(name: str, data: Path, m
 
 def t5(folder: Path) -> None:
     """As Flan-T5: a Unigram tokenizer without ``<`` and newline, ``</s>`` at the end of what the encoder reads."""
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " ")])
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.decoder = decoders.Metaspace()
-    trainer = trainers.UnigramTrainer(
-        vocab_size=300,
-        special_tokens=["<pad>", "</s>", "<unk>"],
-        unk_token="<unk>",
-        initial_alphabet=[chr(code) for code in range(33, 127) if chr(code) not in "<>"],
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(BRACKET_CORPUS, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
-    save_model(tiny_t5(len(fast)), fast, folder, {})
+    tokenizer = sentencepiece_tokenizer(alphabet="".join(chr(code) for code in range(33, 127) if chr(code) not in "<>"))
+    processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", tokenizer.eos_token_id)])
+    tokenizer.backend_tokenizer.post_processor = processor
+    save_model(tiny_t5(len(tokenizer)), tokenizer, folder, {})
 
 
 def llama(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 Digits are one token each, so that a number has one spelling and arithmetic can be learnt column by column. Training is
 deterministic: byte pair encoding counts words and breaks ties by token id, on any number of threads. (The Unigram
-trainer of ``tokenizers`` sums floats in an order that depends on the threads, so it is not used.)
+trainer of ``tokenizers`` gives the pieces of one text another order each time, on one thread too: it is not used.)
 """
 
 from __future__ import annotations
