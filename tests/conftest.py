@@ -9,8 +9,12 @@ os.environ["OMP_NUM_THREADS"] = "1"  # two threads on a busy machine wait for ea
 
 import pytest
 import torch
+from hypothesis import settings
 
 torch.set_num_threads(1)
+# How long an example takes says how busy the machine is.
+settings.register_profile("unhurried", settings.default, deadline=None)
+settings.load_profile("unhurried")
 
 LONG = ("benchmarks", "system", "docs", "recipes", "stress")
 

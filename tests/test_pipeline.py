@@ -112,6 +112,15 @@ def test_until_and_only(tmp_path: Path, ctx: Context) -> None:
         select(p, until="tree")
 
 
+def test_a_step_comes_with_its_parts() -> None:
+    p = Plan()
+    for name, whole in (("before", None), ("draw", None), ("draw/verdicts", "draw"), ("after", None)):
+        p.add(name, Say(word=name), {}, about={"part_of": whole} if whole else None)
+    assert [step.name for step in select(p, until="draw")] == ["before", "draw", "draw/verdicts"]
+    assert [step.name for step in select(p, only="draw")] == ["draw", "draw/verdicts"]
+    assert [step.name for step in select(p, until="before")] == ["before"]
+
+
 def test_an_error_names_the_step_and_stays_of_its_kind(
     tmp_path: Path, ctx: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,19 +113,19 @@ def leaf(name: str, paths: tuple[Path, ...], root: Path, patterns: tuple[str, ..
 
 
 def select(plan: Plan, until: str | None = None, only: str | None = None) -> list[Step]:
-    """Return the steps to run: all, those up to one, or a single one with its parts.
+    """Return the steps to run: all, those up to one and its parts, or a single one with its parts.
 
     Raises:
         ConfigError: There is no such step, or both are given.
     """
     if until is not None and only is not None:
         raise ConfigError(f"--until {until} and --only {only} exclude each other; give one of them")
-    if until is not None:
-        return plan.steps[: plan.steps.index(plan.step(until)) + 1]
-    if only is None:
+    name = only if until is None else until
+    if name is None:
         return plan.steps
-    asked = plan.step(only)
-    return [step for step in plan.steps if step is asked or step.about.get("part_of") == only]
+    plan.step(name)
+    asked = [step for step in plan.steps if name in (step.name, step.about.get("part_of"))]
+    return plan.steps[: plan.steps.index(asked[-1]) + 1] if until is not None else asked
 
 
 def run(

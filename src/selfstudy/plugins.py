@@ -55,8 +55,8 @@ class PluginSpec(Settings):
         identity = info.context and info.context.get("identity")
         if identity and self.is_file:
             return {"name": Path(self.name).name, "sha256": self.sha256, **self.settings}
-        dropped = self.places if identity else ()
-        return {"name": self.name, **{key: value for key, value in self.settings.items() if key not in dropped}}
+        places = dict.fromkeys(self.places if identity else ())  # None, as where none is given
+        return {"name": self.name, **self.settings, **places}
 
 
 def parse_spec(family: str, value: Any) -> PluginSpec:

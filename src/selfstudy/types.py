@@ -24,7 +24,7 @@ class Problem:
         question: What the model is asked, without any prompt template.
         answer: The final value, normalised by :mod:`selfstudy.judging.answers`.
         solution: A worked solution in GSM8K's notation, where there is one.
-        meta: Anything else a source wants to keep (a type, a unit, a formula); JSON values only.
+        meta: Anything else a source wants to keep (a type, a unit, test cases); JSON values only.
     """
 
     id: str

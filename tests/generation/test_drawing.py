@@ -58,7 +58,7 @@ def test_frequencies_follow_the_tempered_softmax(size, temperature):
     torch.testing.assert_close(logps, logits.log_softmax(-1)[tokens])  # untempered
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_a_token_is_the_first_at_which_the_distribution_function_exceeds_the_uniform(data):
     size = data.draw(st.integers(1, 700))

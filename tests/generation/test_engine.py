@@ -137,7 +137,9 @@ def test_chunks_are_computed_as_if_drawn(model, tokenizer, samples, rows):
         for position, token in enumerate(tokens):
             if position in forced:
                 continue
-            assert token == greedy[position]
+            if token != greedy[position]:
+                logits = logits_of(model, request.prompt_ids, tokens)[position]
+                assert logits.max() - logits[token] < 1e-4
             assert token not in table or position == len(tokens) - 1 or position + 1 in forced
         drawn = [p for p in range(len(tokens)) if p not in forced]
         logps = plain_logprobs(model, request.prompt_ids, tokens)

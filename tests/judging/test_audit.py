@@ -45,6 +45,10 @@ def test_each_kind_of_fault(notation, old: str, new: str, kind: str, says: str) 
     assert 0 <= first.start < first.stop <= len(solution)
 
 
+def test_a_result_ends_with_its_line() -> None:
+    assert audit("Tom has 3 boxes of 4 pens and 5 more.", "3*4 = <<3*4=12>>\n5 more, <<12+5=17>>17\n#### 17") == []
+
+
 def test_a_given_number_that_no_step_mentions() -> None:
     # Here 7 stands in the solution, if for another reason.
     assert audit("Tom has 12 pens and 7 cups. Ann takes 5 pens. How many pens?", "12-5 = <<12-5=7>>7 pens") == []

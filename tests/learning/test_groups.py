@@ -72,7 +72,7 @@ def places_of(rows):
     return sum(band.numel() for band in rows.places)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 99), st.integers(1, 400), st.booleans(), st.data())
 def test_micro_batches_cover_the_step_within_the_limit(seed, limit, seq2seq, data):
     groups = random_groups(5, 4, seed=seed)

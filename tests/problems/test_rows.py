@@ -265,7 +265,7 @@ def test_any_bytes_are_rows_bad_rows_or_a_damaged_file(tmp_path: Path, content: 
                 text_of(row, field).encode()  # no surrogate
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cut=st.integers(0, 400))
 def test_a_parquet_file_that_is_cut_is_named(tmp_path: Path, cut: int) -> None:
     path = write(tmp_path / "whole.parquet", RECORDS)

@@ -66,6 +66,8 @@ TABLE: list[tuple[str, Any, Any]] = [
     ("preference.min_lr_ratio", 0.1, 0.1),
     ("preference.dropout", "off", "off"),
     ("preference.guard", "off", "off"),
+    ("preference.max_prompt_tokens", 200, 256),
+    ("preference.max_completion_tokens", 300, 384),
     ("preference.loss.name", "dpo", "dpo"),
     ("preference.loss.settings.beta", 0.1, 0.1),
     ("preference.loss.settings.nll_weight", 0, 0),
@@ -170,6 +172,7 @@ SMALL = [
     "sft.max_steps=2",
     "sampling.max_new_tokens=20",
     "preference.max_steps=2",
+    "labels.n=12",  # some of them distinct and right, whatever the rounding
     "evaluation.samples=2",
     "evaluation.ks=[1, 2]",
     "compute.threads=1",

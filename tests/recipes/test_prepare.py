@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
+from safetensors.torch import load_file, save_file
 
 from selfstudy.errors import ConfigError, DataError, ModelError, PluginError
 from selfstudy.models.load import load_model
@@ -18,6 +19,7 @@ from selfstudy.storage.artifacts import Artifact
 from selfstudy.types import SILENT
 from tests.stages.builders import model_folder
 
+OWN = Path(__file__).parents[1] / "data" / "problems"
 TABLE = "problems.train={name: tabular, path: mine.jsonl, solution: solution}"
 HELD = ["problems.labelled=all", "problems.dev=2", "problems.test=2", "problems.unlabelled=all"]
 
@@ -44,6 +46,27 @@ def test_data_count_by_content_and_not_by_place(table: Path) -> None:
     assert all(after[name] != before[name] for name in before)
 
 
+def test_which_source_reads_which_file_counts() -> None:
+    for name in "ab":
+        Path(name).mkdir()
+        Path(name, "mine.jsonl").write_text(json.dumps({"question": f"{name}?", "answer": "1"}) + "\n")
+
+    def transfer(first: str, second: str) -> str | None:
+        parts = (f"{name}: {{name: tabular, path: {f}/mine.jsonl}}" for name, f in (("x", first), ("y", second)))
+        return prints(f"problems.transfer={{{', '.join(parts)}}}")["problems"]
+
+    found = [transfer(*files) for files in ("aa", "ab", "ba", "bb")]
+    assert len(set(found)) == 4
+
+
+def test_a_file_that_is_found_is_the_file_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "svamp").mkdir()
+    shutil.copy(OWN / "SVAMP.json", tmp_path / "svamp")
+    monkeypatch.setenv("SELFSTUDY_DATA", str(tmp_path))
+    found = prints("problems.transfer={svamp: {name: svamp}}")
+    assert prints(f"problems.transfer={{svamp: {{name: svamp, path: {tmp_path}/svamp/SVAMP.json}}}}") == found
+
+
 def test_models_count_by_content_and_not_by_place() -> None:
     model_folder(Path("a"), "causal")
     model_folder(Path("b"), "causal")
@@ -62,6 +85,18 @@ def test_new_weights_under_the_same_path_are_another_model() -> None:
     after = prints("model=./model")
     assert after["sft"] != before["sft"]
     assert after["problems"] == before["problems"]
+
+
+def test_a_shard_of_any_name_is_weights() -> None:
+    folder = Path("model")
+    model_folder(folder, "causal")
+    (folder / "model.safetensors").rename(folder / "part-1.safetensors")
+    names = load_file(folder / "part-1.safetensors")
+    index = {"metadata": {}, "weight_map": dict.fromkeys(names, "part-1.safetensors")}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    before = prints("model=./model")
+    save_file({name: value + 1 for name, value in names.items()}, folder / "part-1.safetensors")
+    assert prints("model=./model")["sft"] != before["sft"]
 
 
 @pytest.mark.parametrize("preset", ["llama-tiny", "t5-tiny"])

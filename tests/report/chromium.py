@@ -6,6 +6,7 @@ import base64
 import fcntl
 import json
 import os
+import select
 import shutil
 import subprocess
 from pathlib import Path
@@ -74,6 +75,8 @@ class Page:
 
     def _receive(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
+            if not select.select([self._in], [], [], 300)[0]:
+                raise RuntimeError("the browser has said nothing for five minutes")
             read = os.read(self._in.fileno(), 1 << 20)
             if not read:
                 raise RuntimeError("the browser has ended")

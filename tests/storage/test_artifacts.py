@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -92,7 +93,9 @@ def test_digest_is_of_contents_not_of_places(tmp_path: Path) -> None:
         (tmp_path / name / "w.bin").write_text("weights")
     same = digest_paths((tmp_path / "a",), cache)
     assert digest_paths((tmp_path / "b",), cache) == same
+    changed = (tmp_path / "a" / "w.bin").stat().st_mtime_ns
     (tmp_path / "a" / "w.bin").write_text("WEIGHTS")  # same path, same size, new weights
+    os.utime(tmp_path / "a" / "w.bin", ns=(changed, changed))  # and the same time, where the clock of files is coarse
     assert digest_paths((tmp_path / "a",), cache) != same
     (tmp_path / "b" / "w.bin").rename(tmp_path / "b" / "v.bin")
     assert digest_paths((tmp_path / "b",), cache) != same
@@ -206,6 +209,7 @@ def test_many_at_once_keep_one_cache_of_digests(tmp_path: Path) -> None:
     files = [tmp_path / f"{number}" for number in range(32)]
     for file in files:
         file.write_text(file.name)
+        os.utime(file, (0, 0))
     cache = tmp_path / "cache" / "digests.json"
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda file: digest_paths((file,), cache), files * 4))
@@ -221,6 +225,7 @@ def test_many_at_once_keep_one_cache_of_digests(tmp_path: Path) -> None:
 def test_digests_that_others_wrote_meanwhile_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = tmp_path / "digests.json"
     (tmp_path / "mine").write_text("mine")
+    os.utime(tmp_path / "mine", (0, 0))
     digest = artifacts.sha256
 
     def meanwhile(path: Path) -> str:

@@ -138,6 +138,7 @@ def prepare(folder: Path) -> None:
     from selfstudy.models import presets
 
     torch.set_num_threads(1)
+    sys.dont_write_bytecode = True  # it would count among the operations of one run and not of the next
     platform.platform()  # asks other programs, once a process
     importlib.import_module("matplotlib.font_manager")  # makes its cache, once a machine
     verifiers.__path__.append(str(Path(__file__).with_name("verifiers")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,13 +20,16 @@ from tests.system.conftest import hashes
 
 @contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
-    """Have the system refuse larger files to this process."""
+    """Have the system refuse larger files to this process, which writes no bytecode meanwhile: it could be cut off."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    writes_none = sys.dont_write_bytecode
+    sys.dont_write_bytecode = True
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        sys.dont_write_bytecode = writes_none
 
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -76,22 +76,23 @@ def test_killed_and_terminated(small: Callable[..., str]) -> None:
         '"step": "sft"': signal.SIGKILL,
         '"event": "train_step"': signal.SIGKILL,
         '"step": "pair-samples-1"': signal.SIGKILL,
-        '"event": "guard"': signal.SIGKILL,
-        '"step": "label-samples-1"': signal.SIGTERM,
+        '"event": "guard"': signal.SIGTERM,
+        '"step": "label-samples-1"': signal.SIGKILL,
     }
     for moment, by in moments.items():
         with open("said.txt", "wb") as said:
             process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=said)
         seen = events.read_text().count(moment) if events.exists() else 0
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while not events.exists() or events.read_text().count(moment) == seen:
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.002)
         process.send_signal(by)
         assert process.wait() == {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 130}[by]
-    assert "stopped: what is finished is kept" in Path("said.txt").read_text()
-    assert '"error": "KeyboardInterrupt"' in events.read_text().splitlines()[-1]  # `status` says: interrupted
+        if by == signal.SIGTERM:
+            assert "stopped: what is finished is kept" in Path("said.txt").read_text()
+            assert '"error": "KeyboardInterrupt"' in events.read_text().splitlines()[-1]  # `status` says: interrupted
     assert subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False).returncode == 0
     assert hashes(Path("killed")) == hashes(Path("straight"))
     assert not list(Path("killed/artifacts").glob("*.tmp"))

@@ -18,7 +18,7 @@ def test_killed_with_its_workers(small: Callable[..., str]) -> None:
     selfstudy.run(config, ["root=straight"], quiet=True, until="pair-samples-1")
     command = [sys.executable, "-m", "selfstudy.cli", "run", config, "root=killed", "compute.devices=2"]
     process = subprocess.Popen([*command, "--until", "pair-samples-1"], stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while process.poll() is None and not list(Path("killed/artifacts").glob("samples-*.tmp/part-00001.jsonl")):
         assert time.monotonic() < deadline
         time.sleep(0.002)

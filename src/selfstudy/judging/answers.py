@@ -154,13 +154,15 @@ _FOLDED = str.maketrans(
     {
         **dict.fromkeys("−–－‐‑", "-"),
         **{"＋": "+", "．": ".", "，": ",", "：": ":", "／": "/", "⁄": "/", "＄": "$"},
-        **{"½": " 1/2", "¼": " 1/4", "¾": " 3/4", "⅓": " 1/3", "⅔": " 2/3"},
+        **{"½": "1/2", "¼": "1/4", "¾": "3/4", "⅓": "1/3", "⅔": "2/3"},
     }
 )
+# Where a fraction without a space of its own begins behind a number or word: 5½, 5\frac{1}{2}.
+_JOINED = re.compile(r"(?<=\w)(?=[½¼¾⅓⅔]|\\[dt]?frac)")
 _FOREIGN_DIGIT = re.compile(r"[^\D0-9]")
 _GROUP_SPACE = re.compile(r"(?<=[0-9])[\u00a0\u2009\u202f](?=[0-9]{3}(?![0-9]))")
 _LATEX = (
-    (re.compile(r"\\[dt]?frac\s*\{([0-9]+)\}\s*\{([0-9]+)\}"), r" \1/\2"),
+    (re.compile(r"\\[dt]?frac\s*\{([0-9]+)\}\s*\{([0-9]+)\}"), r"\1/\2"),
     (re.compile(r"\\([$%])"), r"\1"),
     (re.compile(r"\{,\}"), ","),
     (re.compile(r"\\[!,;: ]"), ""),
@@ -170,7 +172,7 @@ _NOT_PLAIN = re.compile(r"[±∓<>≤≥≠—√π∞]|[0-9][⁰¹²³⁴-⁹]|
 _BLOB = r"(?:(?<![\w.,])[.,])?[0-9][0-9.,:]*+"
 _TOKEN = re.compile(
     r"(?![xX][0-9])[^\W\d_]++(?:\^?\{?[0-9][\w.,]*+)?"  # a word; the digits in m2, m^2 or CO2 are no number of ours
-    r"|(?P<whole>[0-9]++ (?=[0-9]++ ?/ ?[0-9]))?"
+    r"|(?P<whole>(?:[0-9]{1,3}(?:,[0-9]{3})++|[0-9]++) (?=[0-9]++ ?/ ?[0-9]))?"
     rf"(?P<top>{_BLOB})(?: ?/ ?(?P<bottom>{_BLOB}))?(?P<power>[eE][-+]?[0-9]++)?"
 )
 _PLAIN = re.compile(r"(?:[0-9]{1,3}(?:,[0-9]{3})++|[0-9]++)?+(?:\.[0-9]*+)?+")
@@ -187,7 +189,8 @@ def normalise(raw: str) -> str | None:
 
 
 def _normalise(raw: str) -> str | None:
-    text = _FOREIGN_DIGIT.sub(lambda digit: str(unicodedata.decimal(digit[0])), raw.translate(_FOLDED))
+    text = _JOINED.sub(" ", raw).translate(_FOLDED)
+    text = _FOREIGN_DIGIT.sub(lambda digit: str(unicodedata.decimal(digit[0])), text)
     for pattern, replacement in _LATEX:
         text = pattern.sub(replacement, text)
     text = " ".join(_GROUP_SPACE.sub(",", text).split())

@@ -68,7 +68,7 @@ _DIGITS = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+"
 _NUMBER = re.compile(rf"(?<![\d.])(?:{_DIGITS})")
 _OPERATOR = re.compile(r"[-+−–*×x/÷]")
 _STEP_END = re.compile(r"\n|[.!?;](?=\s)")
-_RESULT = re.compile(rf"\s*\$?\s*(-?\s?\$?(?:{_DIGITS}))")
+_RESULT = re.compile(rf"[ \t]*\$?[ \t]*(-?[ \t]?\$?(?:{_DIGITS}))")
 # Nothing between two numbers is given back: a text that fails at its end would be tried in every split of its spaces.
 _TERM = rf"[($]*+\s*+(?:{_DIGITS})%?\)*+"
 _ARITHMETIC = rf"{_TERM}(?:\s*+[-+−–*×x/÷]\s*+{_TERM})+"

@@ -23,7 +23,6 @@ MAX_CHARACTERS = 500
 MAX_OPERATORS = 100
 MAX_DEPTH = 20
 MAX_DIGITS = 50  # of every number: as written, and of the numerator and denominator of each intermediate value
-MAX_PLACES = 10  # decimals of an exact result (GSM8K: 3); a longer one is rounded as if it did not terminate
 
 _LIMIT = 10**MAX_DIGITS
 _TOKEN = re.compile(
@@ -109,12 +108,12 @@ def format_result(value: Fraction, decimals: int = 2) -> str:
 
     Args:
         value: A value of :func:`evaluate`, so that its digits are bounded.
-        decimals: Written where no decimal of at most :data:`MAX_PLACES` places is exact; at least 0. All of them are
+        decimals: Written where no decimal of at most :data:`MAX_DIGITS` places is exact; at least 0. All of them are
             written (``0.10``), and a value that rounds to zero has no sign.
     """
     if decimals < 0:
         raise ValueError(f"decimals must be at least 0, received {decimals}")
-    places = exact_places(value, MAX_PLACES)
+    places = exact_places(value, MAX_DIGITS)
     return round_decimal(value, decimals if places is None else places)
 
 

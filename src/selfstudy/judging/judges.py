@@ -88,7 +88,7 @@ class _Worker:
             answer = self.connection.recv()
         except (EOFError, OSError):
             with suppress(subprocess.TimeoutExpired):  # it may have closed the connection and live
-                self.process.wait(timeout=1)
+                self.process.wait(timeout=5)
             how = "went silent" if self.process.returncode is None else ending(self.process.returncode)
             raise PluginError(f"{where}: its process {how}; mend the verifier and run again") from None
         if isinstance(answer, Exception):

@@ -44,12 +44,14 @@ _OVERFLOWS_FLOAT16 = frozenset({"t5", "mt5", "umt5", "longt5"})
 MODEL_FILES = (
     "config.json",
     "generation_config.json",
-    "model*.safetensors*",
+    "*.safetensors*",
     "*token*",
-    "spiece.model",
+    "*.model",
+    "*.spm",
     "vocab*",
     "merges.txt",
     "*.jinja",
+    "chat_template.json",
 )
 # The vocabulary as SentencePiece wrote it: tokenizer.json has all of it, yet some readers (llama.cpp's) want this one.
 _SENTENCEPIECE = ("spiece.model", "tokenizer.model")

@@ -28,7 +28,7 @@ _PACKAGED = Path(__file__).parents[1] / "weights"
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 # Safetensors, never pickles; folders inside a repository hold the same weights in other formats.
-_WANTED = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
+_WANTED = ["*.safetensors", "*.json", "*.model", "*.spm", "*.txt", "*.jinja"]
 _UNWANTED = ["*/*", "consolidated*"]
 
 

@@ -171,7 +171,8 @@ def _data(name: str, sources: Sequence[PluginSpec], root: Path, download: bool, 
                 raise
             absent.append(str(error))
     missing += absent
-    return Leaf(name, (), None) if absent else leaf(name, tuple(dict.fromkeys(files)), root)
+    # Each source's files, also where two read the same one: which source reads which is part of what is read.
+    return Leaf(name, (), None) if absent else leaf(name, tuple(files), root)
 
 
 def _base_model(config: Config, found: Resolved, root: Path) -> Leaf | None:

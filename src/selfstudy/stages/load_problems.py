@@ -67,7 +67,7 @@ class LoadProblems(Stage):
     """
 
     kind: ClassVar[str] = "problems"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3  # no formula stands in a problem's meta
     settings: ProblemSettings
     seed: int
 

@@ -37,6 +37,7 @@ class PseudoLabel(Stage):
     """Writes ``labels.jsonl``: the right and distinct samples, without the gold solutions they were compared with."""
 
     kind: ClassVar[str] = "labels"
+    version: ClassVar[int] = 2  # the audit of steps ends with the line
     settings: LabelSettings
     format: FormatSettings
     seed: int

@@ -41,7 +41,7 @@ class Draw(Stage):
     """
 
     kind: ClassVar[str] = "samples"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4  # the calculator writes all places of a decimal that ends
     sampling: SamplingSettings
     format: FormatSettings
     compute: Compute

@@ -26,6 +26,7 @@ class Verify(Stage):
     """
 
     kind: ClassVar[str] = "verdicts"
+    version: ClassVar[int] = 2  # negative fractions are numbers
     verifier: VerifierSpec
     split: str
 

@@ -29,6 +29,7 @@ from selfstudy.storage.atomic import rename_folder, write_json
 MANIFEST = "manifest.json"
 FORMAT = 1  # of the manifest
 _KEYS = {"format", "kind", "fingerprint", "made_from", "metrics", "files", "environment", "seal"}
+_COARSEST = 3 * 10**9  # ns: what changed within them may change again with the same mtime (two seconds on FAT)
 _NAME = re.compile(r"[\w-]+-[0-9a-z]+", re.ASCII)  # of an artifact: kind and fingerprint, and no way out of the folder
 
 
@@ -304,7 +305,8 @@ def digest_paths(paths: tuple[Path, ...], cache: Path, patterns: tuple[str, ...]
 
     Args:
         paths: Files, or folders whose files count with their relative names.
-        cache: A JSON file of digests known by path, size, mtime and inode, so that large weights are read once.
+        cache: A JSON file of digests known by path, size, mtime and inode, so that large weights are read once; not of
+            files that changed just now, and may change again without another mtime.
         patterns: Which files of a folder count.
 
     Raises:
@@ -321,9 +323,10 @@ def digest_paths(paths: tuple[Path, ...], cache: Path, patterns: tuple[str, ...]
         for file in files:
             state = file.stat()
             key = f"{file.resolve()}|{state.st_size}|{state.st_mtime_ns}|{state.st_ino}"
-            if key not in found:
-                found[key] = sha256(file)
-            parts.append((str(file.relative_to(path)) if path.is_dir() else "", found[key]))
+            digest = found.get(key) or sha256(file)
+            if time.time_ns() - state.st_mtime_ns > _COARSEST:
+                found[key] = digest
+            parts.append((str(file.relative_to(path)) if path.is_dir() else "", digest))
     if found != known:
         _keep_digests(cache, found)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

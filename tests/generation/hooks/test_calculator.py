@@ -177,6 +177,16 @@ def test_only_the_closing_marker_is_forced_though_a_token_has_more(odd):
     assert token(">>5") not in row.tokens
 
 
+def test_one_token_may_end_an_annotation_and_begin_the_next():
+    tokenizer = byte_tokenizer()
+    tokenizer.add_tokens(["=<<"])
+    bound = Calculator().bind(tokenizer, ANGLE)
+    row = write(bound, [*say("So <<2+3", tokenizer), len(tokenizer) - 1])
+    assert decode_completion(row.tokens, tokenizer) == "So <<2+3=5>>"
+    row = write(bound, [*say("So <<two", tokenizer), len(tokenizer) - 1, *say("3+4=", tokenizer)])
+    assert decode_completion(row.tokens, tokenizer) == "So <<two=<<3+4=7>>"
+
+
 def test_a_token_before_the_opening_marker_may_be_replaced_whole():
     tokenizer = byte_tokenizer()
     tokenizer.add_tokens(["is <<1+1=3"])
@@ -184,7 +194,7 @@ def test_a_token_before_the_opening_marker_may_be_replaced_whole():
     assert decode_completion(row.tokens, tokenizer) == "It is <<1+1=2>>"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_however_an_annotation_is_cut_into_tokens_its_result_is_ours(data):
     """Whatever tokens spell ``<<a+b=`` and a wrong result, in one token or many, the text comes out right."""
@@ -201,7 +211,7 @@ def test_however_an_annotation_is_cut_into_tokens_its_result_is_ours(data):
     assert b"".join(bound.texts[i] for i in row.tokens).decode() == f"x <<{a}+{b}={a + b}>>"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.integers(0, 10_000), max_size=60))
 @example([311])  # ``<<1+1=``: all of an annotation but its result
 def test_whatever_a_model_says_what_is_forced_can_be_said_and_is_bounded(ids):
@@ -218,7 +228,7 @@ def test_whatever_a_model_says_what_is_forced_can_be_said_and_is_bounded(ids):
     assert row.counts["annotations"] == row.counts["evaluated"] + row.counts["left"]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(st.sampled_from(["<<", ">>", "=", "1", "9", "+", "*", "(", ")", "/", "0", "\n", "x", "="]), max_size=40)
 )

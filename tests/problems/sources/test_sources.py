@@ -151,7 +151,8 @@ def test_ids_must_be_unique(tmp_path: Path) -> None:
 def test_svamp_joins_body_and_question() -> None:
     first, second = read("svamp", path=str(OWN / "SVAMP.json"))
     assert first.question == "A crate holds 8 jars. If there are 24 jars, how many crates are there?"
-    assert (first.id, first.answer, first.meta["equation"]) == ("svamp/test/own-1", "3", "( 24.0 / 8.0 )")
+    assert (first.id, first.answer) == ("svamp/test/own-1", "3")
+    assert dict(first.meta) == {"type": "Common-Division"}  # the equation would give the solution away
     assert second.question == "Ida had 9 kites and lost 2. How many kites are left?"
 
 
@@ -167,7 +168,7 @@ def test_multiarith_reads_the_published_form(tmp_path: Path) -> None:
 def test_asdiv_keeps_items_with_one_number() -> None:
     first, second = read("asdiv", path=str(OWN))
     assert first.question == "Ana picks 7 plums & 2 figs. How many fruits are there?"
-    assert dict(first.meta) == {"formula": "7+2=9", "type": "Addition", "unit": "fruits"}
+    assert dict(first.meta) == {"type": "Addition", "unit": "fruits"}  # the formula would give the solution away
     assert (second.id, second.answer) == ("asdiv/test/own-0002", "1007.5")
     assert second.question == "If Bo walks 3 km and 4 km, how far is that?"
 

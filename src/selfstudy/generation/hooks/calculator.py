@@ -110,7 +110,9 @@ class RowCalculator:
         bound = self._calculator
         piece = bound.texts[token_id] if token_id < len(bound.texts) else b""
         text = self._text + piece
-        at = text.rfind(bound.opening)
+        # The last marker before the ``=`` of an annotation that is open: one token may hold this and the next marker.
+        equals_at = text.find(bound.equals) if text.startswith(bound.opening) else -1
+        at = text.rfind(bound.opening, 0, equals_at if equals_at >= 0 else len(text))
         if at < 0:
             self._text = text[1 - len(bound.opening) :] if len(bound.opening) > 1 else b""
             return None
@@ -121,8 +123,8 @@ class RowCalculator:
         if not equals:
             self._text = text[at:]
             return None
-        self._text = b""
         forced = self._force(text[: len(text) - len(behind)], piece, expression, behind)
+        self._text = behind if forced is None else b""
         self.counts["annotations"] += 1
         self.counts["left" if forced is None else "evaluated"] += 1
         return forced

@@ -25,7 +25,7 @@ from pydantic import Field, model_validator
 
 from selfstudy.config import Place
 from selfstudy.errors import DataError
-from selfstudy.judging.expressions import MAX_PLACES, ExpressionError, exact_places, format_result, steps
+from selfstudy.judging.expressions import MAX_DIGITS, ExpressionError, exact_places, format_result, steps
 from selfstudy.problems.files import Hub, PublishedSource, locate
 from selfstudy.problems.rows import BadRow, Row, number_of, problems_from, read_rows, text_of
 from selfstudy.problems.sources.svamp import join_question
@@ -100,7 +100,8 @@ def _problem(row: Row) -> Problem:
     value = Row(row.file, row.line, {"Answer": match["value"].replace("(", "").replace(")", "")})
     answer = number_of(value, "Answer")
     formula = row.values.get("Formula")
-    meta: dict[str, Any] = {"formula": formula, "type": row.values.get("Solution-Type")}
+    # Without the formula, which is the solution and would stand in a problem whose solution may not be seen.
+    meta: dict[str, Any] = {"type": row.values.get("Solution-Type")}
     if match["unit"]:
         meta["unit"] = match["unit"].strip()
     return Problem(
@@ -119,7 +120,7 @@ def _solution(formula: str, answer: str) -> str | None:
     except ExpressionError:
         return None
     numbers = [number for left, _, right, value in done for number in (left, right, value)]
-    if not done or any(exact_places(number, MAX_PLACES) is None for number in numbers):
+    if not done or any(exact_places(number, MAX_DIGITS) is None for number in numbers):
         return None
     lines = []
     for left, sign, right, value in done:

@@ -61,5 +61,6 @@ def _problem(row: Row) -> Problem:
         id=f"svamp/test/{text_of(row, 'ID')}",
         question=join_question(text_of(row, "Body"), text_of(row, "Question")),
         answer=number_of(row, "Answer"),
-        meta={key.lower(): text_of(row, key) for key in ("Equation", "Type") if row.values.get(key)},
+        # Without the equation, which is the solution and would stand in a problem whose solution may not be seen.
+        meta={"type": text_of(row, "Type")} if row.values.get("Type") else {},
     )
