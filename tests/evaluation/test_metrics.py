@@ -14,7 +14,7 @@ from selfstudy.evaluation.metrics import (
     accuracy,
     maj_at_k,
     mcnemar,
-    mean_interval,
+    mean_count,
     paired_bootstrap,
     pass_at_k,
     proportion,
@@ -103,13 +103,27 @@ def test_proportion_refuses(values: list[float]) -> None:
         proportion(values)
 
 
-def test_mean_interval_worked() -> None:
-    # 1, 2, 3, 4: mean 2.5, variance 5/3, standard error √(5/12).
-    half = 1.959963984540054 * math.sqrt(5 / 12)
-    assert mean_interval([1, 2, 3, 4]) == Interval(2.5, pytest.approx(2.5 - half), pytest.approx(2.5 + half), 4)
-    assert mean_interval([3]) == Interval(3, 3, 3, 1)
-    with pytest.raises(ValueError, match="at least one"):
-        mean_interval([])
+def test_mean_count_is_a_share_of_what_could_be() -> None:
+    shares = proportion([0.25, 0.5, 0.5, 1])
+    assert mean_count([1, 2, 2, 4], 4) == Interval(2.25, 4 * shares.low, 4 * shares.high, 4)
+    rng = np.random.default_rng(0)
+    counts = rng.binomial(8, 0.3, 800)
+    half = 1.96 * counts.std(ddof=1) / math.sqrt(800)
+    found = mean_count(counts.tolist(), 8)
+    assert (found.low, found.high) == pytest.approx((counts.mean() - half, counts.mean() + half), abs=0.03)
+
+
+@pytest.mark.parametrize("counts", [[0] * 5, [0, 0, 0, 1], [8] * 5, [3]])
+def test_mean_count_stays_in_its_range(counts: list[int]) -> None:
+    found = mean_count(counts, 8)
+    assert 0 <= found.low <= found.value <= found.high <= 8
+    assert found.low < found.high
+
+
+@pytest.mark.parametrize("counts", [[], [9], [-1]])
+def test_mean_count_refuses(counts: list[int]) -> None:
+    with pytest.raises(ValueError, match=r"all in \[0, 1\]"):
+        mean_count(counts, 8)
 
 
 # --- pass@k and maj@k --------------------------------------------------------------------------------------------
@@ -188,10 +202,10 @@ def test_bootstrap_equals_enumeration() -> None:
 def test_bootstrap_agrees_with_the_normal_interval_for_many_problems() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.random(800), rng.random(800)
-    normal = mean_interval((a - b).tolist())
+    mean, half = (a - b).mean(), 1.96 * (a - b).std(ddof=1) / math.sqrt(800)
     interval = paired_bootstrap(ids(a.tolist()), ids(b.tolist()), seed=1)
-    assert interval.value == pytest.approx(normal.value)
-    assert (interval.low, interval.high) == pytest.approx((normal.low, normal.high), abs=2e-3)
+    assert interval.value == pytest.approx(mean)
+    assert (interval.low, interval.high) == pytest.approx((mean - half, mean + half), abs=2e-3)
 
 
 def test_bootstrap_is_seeded_by_seed_and_problems_alone() -> None:

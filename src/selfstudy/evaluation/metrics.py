@@ -62,21 +62,17 @@ def proportion(values: Sequence[float]) -> Interval:
     return Interval(mean, *wilson(mean, n * (p * (1 - p) / spread)), n)
 
 
-def mean_interval(values: Sequence[float]) -> Interval:
-    """Return the mean of one value of any size a problem, such as a count, with the normal interval.
+def mean_count(values: Sequence[float], at_most: int) -> Interval:
+    """Return the mean of one count a problem, such as its distinct right solutions of ``at_most`` samples.
 
-    A single value says nothing of the spread: its interval has no width. For shares, :func:`proportion` is better.
+    The interval is that of the share which the counts are of ``at_most``: it stays in [0, ``at_most``].
 
     Raises:
-        ValueError: There is no value.
+        ValueError: There is no value, or one outside [0, ``at_most``].
     """
-    if not values:
-        raise ValueError("expected at least one value")
-    n = len(values)
-    mean = math.fsum(values) / n
-    variance = math.fsum((value - mean) ** 2 for value in values) / max(1, n - 1)
-    half = _Z * math.sqrt(variance / n)
-    return Interval(mean, mean - half, mean + half, n)
+    share = proportion([value / at_most for value in values])
+    mean = math.fsum(values) / share.n
+    return Interval(mean, min(mean, at_most * share.low), max(mean, at_most * share.high), share.n)
 
 
 def accuracy(outcomes: Iterable[Outcome]) -> Interval:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from selfstudy.evaluation.metrics import Interval, mean_interval, proportion
+from selfstudy.evaluation.metrics import Interval, mean_count, proportion
 from selfstudy.report.results import Results
 from selfstudy.report.rounds import rounds
 from selfstudy.selection.similarity import TokenSet, deduplicate, jaccard, token_set
@@ -100,6 +100,7 @@ class Tally:
     unparsed: int = 0
     truncated: int = 0
     samples: int = 0
+    most: int = 0  # of one problem
 
     def add(self, judged: Sequence[Judged], gold: TokenSet | None) -> None:
         """Count one problem's samples."""
@@ -112,6 +113,7 @@ class Tally:
         if right and gold is not None:
             self.near_gold.append(fmean(jaccard(token_set(completion), gold) for completion in right))
         self.samples += len(judged)
+        self.most = max(self.most, len(judged))
         self.tokens += sum(len(sample.completion.token_ids) for sample, _ in judged)
         self.unparsed += sum(verdict.outcome == "unparsed" for _, verdict in judged)
         self.truncated += sum(sample.completion.finish == "length" for sample, _ in judged)
@@ -122,9 +124,9 @@ class Tally:
             draw,
             self.samples,
             proportion(self.right),
-            mean_interval(self.distinct),
-            mean_interval(self.alike) if self.alike else None,
-            mean_interval(self.near_gold) if self.near_gold else None,
+            mean_count(self.distinct, self.most),
+            proportion(self.alike) if self.alike else None,
+            proportion(self.near_gold) if self.near_gold else None,
             self.tokens / self.samples,
             self.unparsed / self.samples,
             self.truncated / self.samples,

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from selfstudy.errors import ModelError, SelfstudyError, StorageError
-from selfstudy.evaluation.metrics import Interval, mean_interval
+from selfstudy.evaluation.metrics import Interval, proportion
 from selfstudy.models.format import bind, read_format
 from selfstudy.models.load import family, load_config, load_tokenizer
 from selfstudy.models.vocabulary import token_texts
@@ -289,7 +289,7 @@ class _Reader:
             gold = self._gold.get(label.problem_id)
             if gold is not None:
                 near.setdefault(label.problem_id, []).append(jaccard(token_set(label.completion), gold))
-        near_gold = mean_interval([fmean(found) for found in near.values()]) if near else None
+        near_gold = proportion([fmean(found) for found in near.values()]) if near else None
         return LabelFacts(step.name, rounds(self._results.steps)[step.name], artifact.metrics(), near_gold)
 
     def browser(self) -> Browser:

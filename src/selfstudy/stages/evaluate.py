@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from selfstudy.errors import StorageError
-from selfstudy.evaluation.metrics import Interval, accuracy, maj_at_k, mean_interval, pass_at_k, proportion
+from selfstudy.evaluation.metrics import Interval, accuracy, maj_at_k, mean_count, pass_at_k, proportion
 from selfstudy.selection.similarity import deduplicate
 from selfstudy.stages.base import Forecast, Inputs, Metrics, Sizes, Stage, one
 from selfstudy.storage.artifacts import Artifact
@@ -31,6 +31,7 @@ class Evaluate(Stage):
     """
 
     kind: ClassVar[str] = "scores"
+    version: ClassVar[int] = 2  # the interval of distinct right solutions stays in its range
     split: str
     ks: tuple[int, ...]
 
@@ -90,7 +91,7 @@ class Summary:
 
     def __init__(self) -> None:
         self._outcomes: Counter[Outcome] = Counter()
-        self._truncated = self._tokens = 0
+        self._truncated = self._tokens = self._samples = 0
         self._distinct = array("d")
         self._at: dict[str, dict[str, array[float]]] = {}
 
@@ -100,6 +101,7 @@ class Summary:
         self._truncated += row["truncated"]
         self._tokens += row["tokens"]
         if "samples" in row:
+            self._samples = max(self._samples, row["samples"])
             self._distinct.append(row["distinct_right"])
             for name in ("pass_at", "maj_at"):
                 for k, value in row[name].items():
@@ -116,7 +118,7 @@ class Summary:
             "mean_tokens": self._tokens / n,
         }
         if self._distinct:
-            metrics["distinct_right"] = _plain(mean_interval(self._distinct))
+            metrics["distinct_right"] = _plain(mean_count(self._distinct, self._samples))
             for name in ("pass_at", "maj_at"):
                 found = self._at.get(name, {})
                 metrics[name] = {k: _plain(proportion(values)) for k, values in found.items()}
