@@ -21,7 +21,7 @@ from selfstudy.types import Completion, Problem, Sample, Verdict
 
 ROOT = Path(__file__).parents[2]
 LONG = 60.0  # for what must come, however busy the machine is
-SHORT = 3.0  # for what never comes
+SHORT = 2.0  # for what never comes
 
 BODY = '''
 import enum, os, re, signal, subprocess, sys, time
@@ -147,7 +147,7 @@ def test_a_verifier_that_hangs_is_killed_and_named(fault: str, mine: Callable[..
     with pytest.raises(PluginError) as caught:
         judged(path, asked("#### 7", "#### 7", "#### 7", "#### 8", "fault"), SHORT)
     assert str(caught.value) == (
-        "verifier Mine: problem p/001, sample 1: no verdict within 3 seconds; mend the verifier, or raise "
+        "verifier Mine: problem p/001, sample 1: no verdict within 2 seconds; mend the verifier, or raise "
         "verifier_timeout, and run again"
     )
 
@@ -202,7 +202,7 @@ def test_texts_of_a_kind_of_ones_own_become_plain(mine: Callable[..., str]) -> N
 @pytest.mark.parametrize(
     ("source", "kind", "message"),
     [
-        ("import time\ntime.sleep(600)", PluginError, "mine.py: while it is loaded: no word within 3 seconds"),
+        ("import time\ntime.sleep(600)", PluginError, "mine.py: while it is loaded: no word within 2 seconds"),
         ("import os\nos._exit(4)", PluginError, "mine.py: while it is loaded: its process ended with status 4"),
         ("import nothing_of_that_name", PluginError, "mine.py, line 1: cannot be imported: ModuleNotFoundError"),
         ("class Plain:\n    pass\n", PluginError, "mine.py: class Plain must derive from"),
@@ -257,7 +257,7 @@ def test_what_a_verifier_started_ends_with_it(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pids").mkdir()
     child = "child = subprocess.Popen(['sleep', '600']); Path('pids', str(child.pid)).write_text(''); "
-    with pytest.raises(PluginError, match="no verdict within 3 seconds"):
+    with pytest.raises(PluginError, match="no verdict within 2 seconds"):
         judged(mine(NOTED + child + "child.wait()"), asked("fault"), SHORT)
     assert len(pids(tmp_path)) == 2
     wait_until(lambda: all(map(gone, pids(tmp_path))))
