@@ -115,7 +115,7 @@ def test_long_text_costs_nothing() -> None:
     text = "9*" * 5_000_000
     tracemalloc.start()
     assert calculate(text) is None
-    assert tracemalloc.get_traced_memory()[1] < len(text) / 5  # and what measures coverage may take meanwhile
+    assert tracemalloc.get_traced_memory()[1] < 100_000
     tracemalloc.stop()
 
 

@@ -108,7 +108,7 @@ def test_gradients_do_not_depend_on_micro_batches(tmp_path, ctx, compute, family
     for loss, gradients, norm in found[1:]:
         assert loss == pytest.approx(found[0][0], rel=1e-6)
         for mine, theirs in zip(gradients, found[0][1], strict=True):
-            assert (mine - theirs).abs().max() <= 1e-5 * norm
+            assert (mine - theirs).abs().max() <= 2e-6 * norm
 
 
 def test_a_rate_that_is_not_stated_follows_from_the_model(tmp_path, ctx, compute):
