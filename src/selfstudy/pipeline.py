@@ -107,7 +107,7 @@ class Plan:
         return next((step for step in self.steps if step.name == name), None)
 
 
-def leaf(name: str, paths: tuple[Path, ...], root: Path, patterns: tuple[str, ...] = ("*",)) -> Leaf:
+def leaf(name: str, paths: tuple[Path, ...], root: Path, patterns: tuple[str, ...] = ("**/*",)) -> Leaf:
     """Make a leaf from files, and those files of folders that match; digests are cached below the run root."""
     return Leaf(name, paths, digest_paths(paths, root / "cache" / "digests.json", patterns))
 

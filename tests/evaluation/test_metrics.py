@@ -103,14 +103,25 @@ def test_proportion_refuses(values: list[float]) -> None:
         proportion(values)
 
 
-def test_mean_count_is_a_share_of_what_could_be() -> None:
-    shares = proportion([0.25, 0.5, 0.5, 1])
-    assert mean_count([1, 2, 2, 4], 4) == Interval(2.25, 4 * shares.low, 4 * shares.high, 4)
+@pytest.mark.parametrize("at_most", [4, 64])
+def test_mean_count_is_a_share_of_what_could_be(at_most: int) -> None:
+    top = min(at_most, 5)
+    shares = proportion([1 / top, 2 / top, 2 / top, 4 / top])
+    assert mean_count([1, 2, 2, 4], at_most) == Interval(2.25, top * shares.low, top * shares.high, 4)
+
+
+@pytest.mark.parametrize("at_most", [10, 64])
+def test_mean_count_is_neither_too_narrow_nor_too_wide(at_most: int) -> None:
+    """Of 100 counts it holds the mean as often as it should, at about the normal interval's width."""
     rng = np.random.default_rng(0)
-    counts = rng.binomial(8, 0.3, 800)
-    half = 1.96 * counts.std(ddof=1) / math.sqrt(800)
-    found = mean_count(counts.tolist(), 8)
-    assert (found.low, found.high) == pytest.approx((counts.mean() - half, counts.mean() + half), abs=0.03)
+    held, widths = [], []
+    for _ in range(400):
+        counts = np.minimum(rng.poisson(1.0, 100), at_most)
+        found = mean_count(counts.tolist(), at_most)
+        held.append(found.low <= 1.0 <= found.high)
+        widths.append((found.high - found.low) / (2 * 1.96 * counts.std(ddof=1) / math.sqrt(100)))
+    assert 0.93 <= float(np.mean(held)) <= 0.99
+    assert 0.95 <= float(np.mean(widths)) <= 1.25
 
 
 @pytest.mark.parametrize("counts", [[0] * 5, [0, 0, 0, 1], [8] * 5, [3]])
@@ -122,7 +133,7 @@ def test_mean_count_stays_in_its_range(counts: list[int]) -> None:
 
 @pytest.mark.parametrize("counts", [[], [9], [-1]])
 def test_mean_count_refuses(counts: list[int]) -> None:
-    with pytest.raises(ValueError, match=r"all in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"all in \[0, 8\]"):
         mean_count(counts, 8)
 
 

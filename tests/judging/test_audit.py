@@ -49,6 +49,18 @@ def test_a_result_ends_with_its_line() -> None:
     assert audit("Tom has 3 boxes of 4 pens and 5 more.", "3*4 = <<3*4=12>>\n5 more, <<12+5=17>>17\n#### 17") == []
 
 
+def test_a_line_ends_what_stands_in_it() -> None:
+    question = "Ann has 12 pens, Bob 5, Tim 2."
+    assert audit(question, "Ann has 12\n- 5 + 2 = 7\n- 12 - 7 = 5") == []
+    assert kinds("Ann has 12\n5 + 2 = 8\n12 - 7 = 5", question) == ["equation"]
+
+
+@pytest.mark.parametrize("blanks", [" " * 20_000, "\t " * 10_000])
+def test_blanks_are_read_once(blanks: str) -> None:
+    """Where they are tried in every split this takes minutes."""
+    assert audit("One pen and 1 cup", f"<<1+1=2>>{blanks}x") == []
+
+
 def test_a_given_number_that_no_step_mentions() -> None:
     # Here 7 stands in the solution, if for another reason.
     assert audit("Tom has 12 pens and 7 cups. Ann takes 5 pens. How many pens?", "12-5 = <<12-5=7>>7 pens") == []

@@ -136,10 +136,11 @@ def test_long_text_costs_nothing() -> None:
         ("1/999", 2, "0.00"),
         ("-1/999", 2, "0.00"),  # no negative zero
         ("1/2048", 2, "0.00048828125"),
-        (f"1/{2**50}", 2, f"0.{5**50:050}"),  # fifty places are still written
-        (f"1/{2**51}", 2, "0.00"),  # more are rounded
+        (f"1/{2**49}", 2, f"0.{5**49:049}"),  # fifty digits are still written, and read
+        (f"1/{2**50}", 2, "0.00"),  # more are rounded
         ("2049/4096", 2, "0.500244140625"),
         (f"{2**50 + 1}/{2**51}", 2, "0.50"),
+        (f"{3**31}/{2**50}", 2, "0.55"),
     ],
 )
 def test_format(value: str, decimals: int, text: str) -> None:
@@ -153,6 +154,12 @@ def test_half_goes_away_from_zero() -> None:
     assert format_result(-half, 51) == f"-0.{1:051}"
     with pytest.raises(ValueError, match="at least 0"):
         format_result(half, -1)
+
+
+@given(st.integers(-(10**12), 10**12), st.integers(0, 60), st.integers(0, 30))
+def test_what_is_written_can_be_read_again(numerator: int, twos: int, fives: int) -> None:
+    text = format_result(Fraction(numerator, 2**twos * 5**fives))
+    assert evaluate(text) == Fraction(text)
 
 
 @given(st.fractions(-(10**12), 10**12, max_denominator=10**6), st.integers(0, 6))

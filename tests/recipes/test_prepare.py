@@ -51,12 +51,13 @@ def test_which_source_reads_which_file_counts() -> None:
         Path(name).mkdir()
         Path(name, "mine.jsonl").write_text(json.dumps({"question": f"{name}?", "answer": "1"}) + "\n")
 
-    def transfer(first: str, second: str) -> str | None:
-        parts = (f"{name}: {{name: tabular, path: {f}/mine.jsonl}}" for name, f in (("x", first), ("y", second)))
+    def transfer(files: str) -> str | None:
+        parts = (f"{name}: {{name: tabular, path: {f}/mine.jsonl}}" for name, f in zip("xyz", files, strict=True))
         return prints(f"problems.transfer={{{', '.join(parts)}}}")["problems"]
 
-    found = [transfer(*files) for files in ("aa", "ab", "ba", "bb")]
-    assert len(set(found)) == 4
+    # Of three sources, since two are told apart by how many files there are, each of them counted once.
+    ways = ("aab", "aba", "abb", "baa", "bab", "bba")
+    assert len({transfer(files) for files in ways}) == len(ways)
 
 
 def test_a_file_that_is_found_is_the_file_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,6 +98,23 @@ def test_a_shard_of_any_name_is_weights() -> None:
     before = prints("model=./model")
     save_file({name: value + 1 for name, value in names.items()}, folder / "part-1.safetensors")
     assert prints("model=./model")["sft"] != before["sft"]
+
+
+def test_weights_in_other_formats_beside_a_model_are_no_part_of_it() -> None:
+    folder = Path("model")
+    model_folder(folder, "causal")
+    before = prints("model=./model")
+    (folder / "onnx").mkdir()
+    for name in ("consolidated.safetensors", "optimizer.safetensors", "onnx/model.safetensors", "README.md"):
+        shutil.copy(folder / "model.safetensors", folder / name)
+    assert prints("model=./model") == before
+
+
+def test_a_damaged_index_of_weights_is_said_before_any_compute() -> None:
+    model_folder(Path("model"), "causal")
+    Path("model/model.safetensors.index.json").write_text("[]")
+    with pytest.raises(ModelError, match=r"model\.safetensors\.index\.json cannot be read"):
+        prints("model=./model")
 
 
 @pytest.mark.parametrize("preset", ["llama-tiny", "t5-tiny"])

@@ -65,14 +65,18 @@ def proportion(values: Sequence[float]) -> Interval:
 def mean_count(values: Sequence[float], at_most: int) -> Interval:
     """Return the mean of one count a problem, such as its distinct right solutions of ``at_most`` samples.
 
-    The interval is that of the share which the counts are of ``at_most``: it stays in [0, ``at_most``].
+    The interval is that of the share which the counts are of what a problem is taken to have at most: one more than any
+    has here, if ``at_most`` allows it. It stays in [0, ``at_most``].
 
     Raises:
         ValueError: There is no value, or one outside [0, ``at_most``].
     """
-    share = proportion([value / at_most for value in values])
+    if not values or not all(0 <= value <= at_most for value in values):
+        raise ValueError(f"expected at least one value, all in [0, {at_most}], received {list(values)[:10]}")
+    top = min(at_most, max(values) + 1)
+    share = proportion([value / top for value in values])
     mean = math.fsum(values) / share.n
-    return Interval(mean, min(mean, at_most * share.low), max(mean, at_most * share.high), share.n)
+    return Interval(mean, min(mean, top * share.low), max(mean, top * share.high), share.n)
 
 
 def accuracy(outcomes: Iterable[Outcome]) -> Interval:

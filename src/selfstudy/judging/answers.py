@@ -157,8 +157,8 @@ _FOLDED = str.maketrans(
         **{"½": "1/2", "¼": "1/4", "¾": "3/4", "⅓": "1/3", "⅔": "2/3"},
     }
 )
-# Where a fraction without a space of its own begins behind a number or word: 5½, 5\frac{1}{2}.
-_JOINED = re.compile(r"(?<=\w)(?=[½¼¾⅓⅔]|\\[dt]?frac)")
+# Where a fraction begins that may stand behind a whole number (5½, 5\frac{1}{2}); a sign stays with it.
+_JOINED = re.compile(r"(?<![-−–－‐‑+＋])(?=[½¼¾⅓⅔]|\\[dt]?frac)")
 _FOREIGN_DIGIT = re.compile(r"[^\D0-9]")
 _GROUP_SPACE = re.compile(r"(?<=[0-9])[\u00a0\u2009\u202f](?=[0-9]{3}(?![0-9]))")
 _LATEX = (

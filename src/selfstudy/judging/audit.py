@@ -68,14 +68,16 @@ _DIGITS = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+"
 _NUMBER = re.compile(rf"(?<![\d.])(?:{_DIGITS})")
 _OPERATOR = re.compile(r"[-+−–*×x/÷]")
 _STEP_END = re.compile(r"\n|[.!?;](?=\s)")
-_RESULT = re.compile(rf"[ \t]*\$?[ \t]*(-?[ \t]?\$?(?:{_DIGITS}))")
-# Nothing between two numbers is given back: a text that fails at its end would be tried in every split of its spaces.
-_TERM = rf"[($]*+\s*+(?:{_DIGITS})%?\)*+"
-_ARITHMETIC = rf"{_TERM}(?:\s*+[-+−–*×x/÷]\s*+{_TERM})+"
+_RESULT = re.compile(rf"[ \t]*+\$?[ \t]*+(-?[ \t]?\$?(?:{_DIGITS}))")
+# Nothing between two numbers is given back: a text that fails at its end would be tried in every split of its blanks.
+# A line ends what stands in it: "12", and below it "- 5 + 2 = 7", is a list.
+_BLANKS = r"[^\S\n]*+"
+_TERM = rf"[($]*+{_BLANKS}(?:{_DIGITS})%?\)*+"
+_ARITHMETIC = rf"{_TERM}(?:{_BLANKS}[-+−–*×x/÷]{_BLANKS}{_TERM})+"
 _APART = r"(?<![\w.,)%*+/÷×−–-])(?<![-+*/x×÷] )"  # not the end of something longer
-_BEFORE = re.compile(rf"{_APART}({_ARITHMETIC})\s*=\s*\$?\s*$")
-_NO_MORE = r"(?![\d.,]*\s*[-+*/x×÷%(<\d])"  # an equation that goes on says nothing yet
-_PLAIN = re.compile(rf"{_APART}({_ARITHMETIC})\s*=\s*\$?\s*(-?(?:{_DIGITS})){_NO_MORE}")
+_BEFORE = re.compile(rf"{_APART}({_ARITHMETIC}){_BLANKS}={_BLANKS}\$?{_BLANKS}$")
+_NO_MORE = rf"(?![\d.,]*{_BLANKS}[-+*/x×÷%(<\d])"  # an equation that goes on says nothing yet
+_PLAIN = re.compile(rf"{_APART}({_ARITHMETIC}){_BLANKS}={_BLANKS}\$?{_BLANKS}(-?(?:{_DIGITS})){_NO_MORE}")
 
 
 def _numbers(text: str) -> Iterator[re.Match[str]]:

@@ -108,13 +108,17 @@ def format_result(value: Fraction, decimals: int = 2) -> str:
 
     Args:
         value: A value of :func:`evaluate`, so that its digits are bounded.
-        decimals: Written where no decimal of at most :data:`MAX_DIGITS` places is exact; at least 0. All of them are
+        decimals: Written where no decimal of at most :data:`MAX_DIGITS` digits is exact; at least 0. All of them are
             written (``0.10``), and a value that rounds to zero has no sign.
     """
     if decimals < 0:
         raise ValueError(f"decimals must be at least 0, received {decimals}")
     places = exact_places(value, MAX_DIGITS)
-    return round_decimal(value, decimals if places is None else places)
+    if places is not None:
+        exact = round_decimal(value, places)
+        if sum(map(str.isdigit, exact)) <= MAX_DIGITS:  # a longer one could not be read again
+            return exact
+    return round_decimal(value, decimals)
 
 
 def exact_places(value: Fraction, at_most: int) -> int | None:

@@ -40,19 +40,8 @@ from selfstudy.storage.atomic import as_os_error
 _WRONG_KIND = (TypeError, AttributeError, ZeroDivisionError)
 # One architecture under several names; its feed-forward sums leave float16's range.
 _OVERFLOWS_FLOAT16 = frozenset({"t5", "mt5", "umt5", "longt5"})
-# What a model is, as far as this package reads it: no model card, no history, no weights in other formats.
-MODEL_FILES = (
-    "config.json",
-    "generation_config.json",
-    "*.safetensors*",
-    "*token*",
-    "*.model",
-    "*.spm",
-    "vocab*",
-    "merges.txt",
-    "*.jinja",
-    "chat_template.json",
-)
+# What a model is beside its weights, as far as this package reads it: no model card, no history.
+_FORM = ("config.json", "generation_config.json", "*token*", "*.model", "*.spm", "vocab*", "merges.txt", "*.jinja")
 # The vocabulary as SentencePiece wrote it: tokenizer.json has all of it, yet some readers (llama.cpp's) want this one.
 _SENTENCEPIECE = ("spiece.model", "tokenizer.model")
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -304,17 +293,43 @@ def fill_id(tokenizer: PreTrainedTokenizerBase) -> int:
     return 0
 
 
+def model_files(folder: Path) -> tuple[str, ...]:
+    """Return patterns of the files in ``folder`` that are the model: no weights in other formats lying beside them.
+
+    Raises:
+        ModelError: The index of the weights is damaged.
+    """
+    try:
+        shards = _shards(folder)
+    except ValueError as error:
+        raise ModelError(f"{folder}: {error}") from None
+    return (*_FORM, *([_WEIGHTS] if shards is None else [_INDEX, *shards]))
+
+
+def _shards(folder: Path) -> list[str] | None:
+    """Return the files that the index of the weights names; None where there is no index."""
+    if not (folder / _INDEX).is_file():
+        return None
+    try:
+        shards = set(json.loads((folder / _INDEX).read_text(encoding="utf-8"))["weight_map"].values())
+        odd = sorted(str(shard) for shard in shards if not _SHARD.fullmatch(shard))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{_INDEX} cannot be read ({error!r:.100}); fetch the model again") from None
+    if odd:  # transformers would read a pickle there, or a file of another folder
+        raise ValueError(
+            f"{_INDEX} names {odd[0]!r:.100}, which is no safetensors file beside it; fetch the model again"
+        )
+    return sorted(shards)
+
+
 def missing_weights(folder: Path) -> str | None:
     """Say which weight files ``folder`` lacks and what to do; None where it is complete."""
-    if (folder / _INDEX).is_file():
-        try:
-            shards = set(json.loads((folder / _INDEX).read_text(encoding="utf-8"))["weight_map"].values())
-            odd = sorted(str(shard) for shard in shards if not _SHARD.fullmatch(shard))
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            return f"{_INDEX} cannot be read ({error!r:.100}); fetch the model again"
-        if odd:  # transformers would read a pickle there, or a file of another folder
-            return f"{_INDEX} names {odd[0]!r:.100}, which is no safetensors file beside it; fetch the model again"
-        absent = sorted(shard for shard in shards if not (folder / shard).is_file())
+    try:
+        shards = _shards(folder)
+    except ValueError as error:
+        return str(error)
+    if shards is not None:
+        absent = [shard for shard in shards if not (folder / shard).is_file()]
         return f"weight files are missing: {', '.join(absent)}; fetch the model again" if absent else None
     if (folder / _WEIGHTS).is_file():
         return None

@@ -20,7 +20,7 @@ from selfstudy.errors import ConfigError, ModelError
 from selfstudy.judging.judges import judged_by
 from selfstudy.models.checks import check
 from selfstudy.models.format import bind
-from selfstudy.models.load import MODEL_FILES, family, load_config, load_tokenizer
+from selfstudy.models.load import family, load_config, load_tokenizer, model_files
 from selfstudy.models.presets import build, find_preset
 from selfstudy.models.resolve import Resolved, packaged_models, resolve
 from selfstudy.pipeline import Leaf, Plan, leaf
@@ -187,7 +187,7 @@ def _base_model(config: Config, found: Resolved, root: Path) -> Leaf | None:
         bind(config.prompt, tokenizer, family(architecture))
     except ModelError as error:
         raise ModelError(f"model {config.model}: {error}") from error
-    return leaf(config.model, (found.path,), root, MODEL_FILES)
+    return leaf(config.model, (found.path,), root, model_files(found.path))
 
 
 def _warnings(config: Config, found: Resolved, plan: Plan) -> tuple[str, ...]:

@@ -67,7 +67,7 @@ class LoadProblems(Stage):
     """
 
     kind: ClassVar[str] = "problems"
-    version: ClassVar[int] = 3  # no formula stands in a problem's meta
+    version: ClassVar[int] = 3  # no formula of a data set stands in meta
     settings: ProblemSettings
     seed: int
 

@@ -300,7 +300,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def digest_paths(paths: tuple[Path, ...], cache: Path, patterns: tuple[str, ...] = ("*",)) -> str:
+def digest_paths(paths: tuple[Path, ...], cache: Path, patterns: tuple[str, ...] = ("**/*",)) -> str:
     """Return one digest for the contents of files and folders, whatever their place and name.
 
     Args:
@@ -318,13 +318,13 @@ def digest_paths(paths: tuple[Path, ...], cache: Path, patterns: tuple[str, ...]
     for path in paths:
         if not path.exists():
             raise StorageError(f"{path}: no such file or folder")
-        found_files = {p for pattern in patterns for p in path.rglob(pattern) if p.is_file()}
+        found_files = {p for pattern in patterns for p in path.glob(pattern) if p.is_file()}
         files = sorted(found_files) if path.is_dir() else [path]
         for file in files:
-            state = file.stat()
+            now, state = time.time_ns(), file.stat()  # before it is read: it may change meanwhile
             key = f"{file.resolve()}|{state.st_size}|{state.st_mtime_ns}|{state.st_ino}"
             digest = found.get(key) or sha256(file)
-            if time.time_ns() - state.st_mtime_ns > _COARSEST:
+            if abs(now - state.st_mtime_ns) > _COARSEST:
                 found[key] = digest
             parts.append((str(file.relative_to(path)) if path.is_dir() else "", digest))
     if found != known:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 
 import pytest
 from hypothesis import example, given, settings
@@ -185,6 +186,39 @@ def test_one_token_may_end_an_annotation_and_begin_the_next():
     assert decode_completion(row.tokens, tokenizer) == "So <<2+3=5>>"
     row = write(bound, [*say("So <<two", tokenizer), len(tokenizer) - 1, *say("3+4=", tokenizer)])
     assert decode_completion(row.tokens, tokenizer) == "So <<two=<<3+4=7>>"
+
+
+PARTS = ["<<", ">>", "=", "1+1", "x", "\n", "<"]
+
+
+@pytest.fixture(scope="module")
+def many_marks():
+    """A vocabulary with a token for whatever up to three of these parts say."""
+    tokenizer = byte_tokenizer()
+    texts = sorted({"".join(parts) for n in (1, 2, 3) for parts in product(PARTS, repeat=n)})
+    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in texts])
+    return Calculator().bind(tokenizer, ANGLE)
+
+
+@settings(max_examples=500)
+@given(st.lists(st.lists(st.sampled_from(PARTS), min_size=1, max_size=3), max_size=12))
+@example([["<<", "x"], ["=", "<<", "1+1"], ["="]])
+@example([["<<", "x"], ["=", "<<", "1+1"], ["x", "=", "x"], ["x"]])
+@example([["<<", "x"], ["=", "<<"], ["1+1", "=", "x"], ["x"]])
+@example([["<<", "1+1"], [">>", "=", "<<"], ["1+1", "="]])
+@example([["<<", "1+1"], [">>", "\n", "="], ["<<", "1+1", "="]])
+@example([["<<"], ["x", "=", "<<"], ["1+1", "=", "x"]])
+def test_however_marks_share_tokens_it_is_as_if_each_letter_came_alone(many_marks, groups):
+    texts = {text: token for token, text in enumerate(many_marks.texts)}
+    said = "".join(part for group in groups for part in group)
+    whole = write(many_marks, [texts["".join(group).encode()] for group in groups])
+    single = write(many_marks, [texts[letter.encode()] for letter in said])
+    assert _text(many_marks, whole) == _text(many_marks, single)
+    assert whole.hook.counts == single.hook.counts
+
+
+def _text(bound, row):
+    return b"".join(bound.texts[token] for token in row.tokens)
 
 
 def test_a_token_before_the_opening_marker_may_be_replaced_whole():

@@ -109,25 +109,32 @@ class RowCalculator:
         """Take a drawn token in; return the result and closing marker once an expression and ``=`` are complete."""
         bound = self._calculator
         piece = bound.texts[token_id] if token_id < len(bound.texts) else b""
-        text = self._text + piece
-        # The last marker before the ``=`` of an annotation that is open: one token may hold this and the next marker.
-        equals_at = text.find(bound.equals) if text.startswith(bound.opening) else -1
-        at = text.rfind(bound.opening, 0, equals_at if equals_at >= 0 else len(text))
-        if at < 0:
-            self._text = text[1 - len(bound.opening) :] if len(bound.opening) > 1 else b""
-            return None
-        expression, equals, behind = text[at + len(bound.opening) :].partition(bound.equals)
-        if bound.closing in expression or b"\n" in expression or len(expression) > _LONGEST:
-            self._text = text[1 - len(bound.opening) :]
-            return None
-        if not equals:
-            self._text = text[at:]
-            return None
-        forced = self._force(text[: len(text) - len(behind)], piece, expression, behind)
-        self._text = behind if forced is None else b""
-        self.counts["annotations"] += 1
-        self.counts["left" if forced is None else "evaluated"] += 1
-        return forced
+        text, handled, at = self._text + piece, 0, 0
+        # One token may hold several marks: the ``=`` of an annotation, and the next one.
+        while (at := text.find(bound.equals, at)) >= 0:
+            through = at + len(bound.equals)
+            expression = self._open(text, handled, at)
+            if expression is not None:
+                forced = self._force(text[:through], piece, expression, text[through:])
+                self.counts["annotations"] += 1
+                self.counts["left" if forced is None else "evaluated"] += 1
+                if forced is not None:
+                    self._text = b""
+                    return forced
+                handled = through
+            at = through
+        begun = self._open(text, handled, len(text))
+        kept = len(bound.opening) + (-1 if begun is None else len(begun))
+        self._text = text[max(handled, len(text) - kept) :]
+        return None
+
+    def _open(self, text: bytes, start: int, stop: int) -> bytes | None:
+        """Return what stands in the annotation that begins after ``start`` and is open at ``stop``, if one is."""
+        bound = self._calculator
+        at = text.rfind(bound.opening, start, stop)
+        inside = text[at + len(bound.opening) : stop]
+        closed = at < 0 or bound.closing in inside or b"\n" in inside or len(inside) > _LONGEST
+        return None if closed else inside
 
     def _force(self, through_equals: bytes, piece: bytes, expression: bytes, behind: bytes) -> Forced | None:
         """Return what to write, given the row's text up to ``=`` and what its last token says ``behind`` that."""
