@@ -74,8 +74,12 @@ def test_models_are_found_by_run_step_and_folder() -> None:
     assert find_model("mine:dpo-1", ROOT).folder == path_of("dpo-1")
     assert Path(find_model("mine:sft", ROOT).verifier.name).name == "parity.py"
     assert find_model("mine:sft", ROOT).sampling.max_new_tokens == SMALL["sampling"]["max_new_tokens"]
+    assert find_model("mine:dpo-1", str(ROOT)) == find_model("mine:dpo-1", ROOT)
     bare = find_model("base", ROOT)
     assert (bare.folder, bare.data, bare.verifier.name) == (Path("base"), None, "numeric")
+    assert bare.with_verifier({"name": "numeric", "tolerance": 0.5}).verifier.settings["tolerance"] == 0.5
+    with pytest.raises(ConfigError, match="did you mean 'exact'"):
+        bare.with_verifier("exakt")
     with pytest.raises(ConfigError, match="run mine has no model 'dpo1'; did you mean 'dpo-1'"):
         find_model("mine:dpo1", ROOT)
     with pytest.raises(ConfigError, match="no run 'mein' below .*; there are: mine"):  # noqa: RUF043

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from rich.markup import escape
 from transformers import PreTrainedModel
@@ -87,6 +88,17 @@ class Model:
             ) from None
         problems, _ = read_problems(load_source(spec), on_bad_rows="refuse")
         return problems
+
+    def with_verifier(self, verifier: str | Mapping[str, Any]) -> Model:
+        """Return the model with another verifier than its run's: a name or more, as in a config.
+
+        Raises:
+            ConfigError: There is none of that name, or a setting is wrong; says what there is.
+        """
+        try:
+            return replace(self, verifier=parse_spec(VERIFIERS, verifier))
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
 
     def solve(
         self, questions: Sequence[str], *, temperature: float = 0.0, calculator: bool = True, seed: int = 0
@@ -176,7 +188,7 @@ def _draw(solver: Solver, problems: Sequence[Problem], n: int) -> list[Sample]:
         return solver.draw(requests, bar)
 
 
-def find_model(name: str, root: Path = DEFAULT_ROOT) -> Model:
+def find_model(name: str, root: Path | str = DEFAULT_ROOT) -> Model:
     """Find a model by ``RUN`` (its best one), ``RUN:STEP`` (such as ``quickstart:dpo-1``), packaged name, or folder.
 
     A bare name is a run's if there is one of that name; write ``./name`` for a folder that is called alike.
@@ -190,7 +202,7 @@ def find_model(name: str, root: Path = DEFAULT_ROOT) -> Model:
         StorageError: It is damaged.
     """
     run, _, model = name.partition(":")
-    is_run = name == Path(name).name and (root / "runs" / name / "plan.json").is_file()
+    is_run = name == Path(name).name and (Path(root) / "runs" / name / "plan.json").is_file()
     bare = packaged_models().get(name, Path(name) if (Path(name) / "config.json").is_file() else None)
     if not is_run and bare is not None:
         return Model(bare)
@@ -214,12 +226,12 @@ def find_model(name: str, root: Path = DEFAULT_ROOT) -> Model:
 
 
 def _judging_by(verifier: str | None, model: Model) -> Model:
-    """Return the model with another verifier than its run's, given as YAML."""
     if verifier is None:
         return model
+    given = parse_yaml(verifier, "--verifier")
     try:
-        return replace(model, verifier=parse_spec(VERIFIERS, parse_yaml(verifier, "--verifier")))
-    except ValueError as error:
+        return model.with_verifier(given)
+    except ConfigError as error:
         raise ConfigError(f"--verifier {verifier}: {error}") from None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 from pathlib import Path
@@ -35,10 +34,6 @@ Verifier = Annotated[
 RunRoot = Annotated[Path | None, typer.Option(help="Where artifacts and runs are to lie; the same as root=….")]
 
 
-def _overrides(given: list[str] | None, root: Path | None) -> list[str]:
-    return [*(given or ()), *([f"root={json.dumps(str(root))}"] if root is not None else ())]
-
-
 def _show_version(wanted: bool) -> None:
     if wanted:
         from selfstudy import __version__
@@ -68,7 +63,7 @@ def run(
     """Carry out a run, or continue it: what exists is not made again."""
     from selfstudy.running import run
 
-    run(config, _overrides(overrides, root), until=until, only=only, name=name)
+    run(config, overrides or (), until=until, only=only, name=name, root=root)
 
 
 @app.command()
@@ -81,7 +76,7 @@ def pretrain(
     """Make a base model from the mixture of a config's section pretraining, and score it."""
     from selfstudy.running import run
 
-    run(config, ["recipe=pretrain", *_overrides(overrides, root)], name=name)
+    run(config, ["recipe=pretrain", *(overrides or ())], name=name, root=root)
 
 
 @app.command()
@@ -109,7 +104,7 @@ def plan(
     """Show the steps of a run, which of them exist, and a forecast of the work, before any compute."""
     from selfstudy.running import show_plan
 
-    show_plan(config, _overrides(overrides, root), name=name)
+    show_plan(config, overrides or (), name=name, root=root)
 
 
 @app.command()

@@ -108,7 +108,7 @@ class _Side:
         return {problem.id: (problem.question, problem.answer) for problem in read_split(step.artifact, split)}
 
 
-def compare(a: str, b: str, root: Path = DEFAULT_ROOT, split: str | None = None) -> Comparison:
+def compare(a: str, b: str, root: Path | str = DEFAULT_ROOT, split: str | None = None) -> Comparison:
     """Compare two models on every split that both were scored on, or on one.
 
     Args:
@@ -147,7 +147,7 @@ def compare(a: str, b: str, root: Path = DEFAULT_ROOT, split: str | None = None)
     return Comparison(one.name, two.name, splits, left_out, one.cost, two.cost, settings, tuple(warnings))
 
 
-def _side(name: str, root: Path) -> _Side:
+def _side(name: str, root: Path | str) -> _Side:
     run, _, model = name.partition(":")
     results = find_results(run, root)
     scored = [known for known in results.models if any(known == of for of, _ in results.scores)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shlex
 import time
@@ -34,6 +35,7 @@ def run(
     until: str | None = None,
     only: str | None = None,
     name: str | None = None,
+    root: Path | str | None = None,
     quiet: bool = False,
 ) -> Results:
     """Carry out a run or continue it, and return its results.
@@ -44,11 +46,14 @@ def run(
         until: Stop after this step.
         only: Carry out this step alone.
         name: Of the run's folder; by default the config's name, with a short hash where there are overrides.
-        quiet: Print nothing.
+        root: Where artifacts and runs are to lie; the same as ``root=…`` among the overrides.
+        quiet: Print nothing, unless the report cannot be written.
 
     Raises:
         SelfstudyError: Something cannot be used; nothing that was made is lost.
+        OSError: The system refuses a file, or the disk is full; likewise.
     """
+    overrides = _with_root(overrides, root)
     prepared = prepare(config, overrides, run_name=name)
     steps = select(prepared.plan, until, only)
     with prepared.locked():
@@ -160,9 +165,13 @@ def _root_option(prepared: Prepared) -> str:
     return "" if prepared.store.root == DEFAULT_ROOT else f" --root {shlex.quote(prepared.config.root)}"
 
 
-def show_plan(config: str, overrides: Sequence[str] = (), *, name: str | None = None) -> None:
+def _with_root(overrides: Sequence[str], root: Path | str | None) -> list[str]:
+    return [*overrides, *([f"root={json.dumps(str(root))}"] if root is not None else ())]
+
+
+def show_plan(config: str, overrides: Sequence[str] = (), *, name: str | None = None, root: Path | None = None) -> None:
     """Print the steps of a run, what exists of them, and a forecast of work and disk; computes nothing."""
-    prepared = prepare(config, overrides, run_name=name, download=False)
+    prepared = prepare(config, _with_root(overrides, root), run_name=name, download=False)
     sizes = prepared.sizes()
     table = Table(title=f"{prepared.name}: {count_shown(prepared.plan.steps)} steps", title_justify="left")
     for heading in ("step", "state", "work"):

@@ -126,18 +126,19 @@ class Results:
             ) from None
 
 
-def find_run(name: str, root: Path = DEFAULT_ROOT) -> Path:
+def find_run(name: str, root: Path | str = DEFAULT_ROOT) -> Path:
     """Return a run's folder by name or path.
 
     Raises:
         ConfigError: There is none; lists those there are.
     """
-    for folder in (Path(name).resolve(), root / "runs" / name):
+    runs = Path(root) / "runs"
+    for folder in (Path(name).resolve(), runs / name):
         if (folder / "plan.json").is_file():
             return folder
-    known = sorted(path.parent.name for path in (root / "runs").glob("*/plan.json"))
+    known = sorted(path.parent.name for path in runs.glob("*/plan.json"))
     raise ConfigError(
-        f"no run '{name}' below {root / 'runs'}; there are: {', '.join(known) or 'none'}; --root names another folder"
+        f"no run '{name}' below {runs}; there are: {', '.join(known) or 'none'}; --root names another folder"
     )
 
 
@@ -146,7 +147,7 @@ def store_of(run: Path) -> Store:
     return Store(run.parent.parent)
 
 
-def find_results(run: str, root: Path = DEFAULT_ROOT) -> Results:
+def find_results(run: str, root: Path | str = DEFAULT_ROOT) -> Results:
     """Read the results of a run so far, finished or not, by its name or folder.
 
     Args:
