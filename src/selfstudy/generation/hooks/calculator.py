@@ -132,8 +132,10 @@ class RowCalculator:
         """Return what stands in the annotation that begins after ``start`` and is open at ``stop``, if one is."""
         bound = self._calculator
         at = text.rfind(bound.opening, start, stop)
+        if at < 0:
+            return None
         inside = text[at + len(bound.opening) : stop]
-        closed = at < 0 or bound.closing in inside or b"\n" in inside or len(inside) > _LONGEST
+        closed = bound.closing in inside or b"\n" in inside or len(inside) > _LONGEST
         return None if closed else inside
 
     def _force(self, through_equals: bytes, piece: bytes, expression: bytes, behind: bytes) -> Forced | None:
